@@ -1,0 +1,327 @@
+"""Open a checkpoint folder or a Hub id, and bring its weights in layer by layer.
+
+Only safetensors are read, never pickle. Nothing in here holds more than what was asked for.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime_py.schema import LayerShape, ModelIdentity, sha256_of_json
+from toolchain.errors import BadRequestError, MissingError, require_extra
+from toolchain.model import families
+from toolchain.model.spec import ModelSpec, spec_from_config
+from toolchain.store import CHECKPOINT_RECORD, sha256_files
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+HUB_PATTERNS = [
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "*.json",
+    "*.jinja",
+    "tokenizer*",
+    "*.model",
+]
+
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+"""Files that travel with the weights wherever they go, where they exist."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A local folder with config.json and safetensors.
+
+    `config` is the parsed config.json; `files` the weight files in a fixed order.
+    """
+
+    path: Path
+    name: str
+    config: dict[str, Any]
+    files: tuple[Path, ...]
+
+    @cached_property
+    def family(self) -> families.Family:
+        """Architecture knowledge of this checkpoint."""
+        return families.family_of(self.config, self.name)
+
+    @cached_property
+    def _tensor_files(self) -> dict[str, Path]:
+        from safetensors import SafetensorError, safe_open
+
+        where: dict[str, Path] = {}
+        for file in self.files:
+            try:
+                with safe_open(file, framework="pt") as stream:
+                    where.update(dict.fromkeys(stream.keys(), file))
+            except SafetensorError as error:
+                raise BadRequestError(
+                    f"{file} is not a readable safetensors file: {error}", "download it again"
+                ) from error
+        return where
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """Shapes, with each layer's real widths read from the safetensors headers."""
+        uniform = spec_from_config(self.config, self.name)
+        layers = tuple(self._layer_shape(i, s) for i, s in enumerate(uniform.layers))
+        return replace(uniform, layers=layers)
+
+    def _layer_shape(self, index: int, default: LayerShape) -> LayerShape:
+        prefix = families.layer_prefix(index)
+        rows = {
+            name: self.tensor_shape(f"{prefix}{name}.weight")[0]
+            for name in (self.family.query, self.family.key, self.family.gate)
+        }
+        return LayerShape(
+            num_attention_heads=rows[self.family.query] // default.head_dim,
+            num_key_value_heads=rows[self.family.key] // default.head_dim,
+            head_dim=default.head_dim,
+            intermediate_size=rows[self.family.gate],
+        )
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What `paredown prune` wrote about this checkpoint; empty for a model it did not make."""
+        path = self.path / CHECKPOINT_RECORD
+        record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return dict(record)
+
+    @cached_property
+    def identity(self) -> ModelIdentity:
+        """Name and hashes; reads every weight file once."""
+        return ModelIdentity(
+            name=self.name,
+            model_type=self.family.model_type,
+            weights_sha256=sha256_files(list(self.files)),
+            config_sha256=sha256_of_json(self.config),
+            parameters=self.spec.parameters,
+        )
+
+    def tensor_names(self) -> list[str]:
+        """Names of all stored tensors."""
+        return sorted(self._tensor_files)
+
+    def tensor_shape(self, name: str) -> list[int]:
+        """Shape of a stored tensor, from the file's header alone."""
+        from safetensors import safe_open
+
+        with safe_open(self._file_of(name), framework="pt") as stream:
+            return list(stream.get_slice(name).get_shape())
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """One tensor as stored.
+
+        Raises:
+            BadRequestError: the tensor is absent, or holds NaN or Inf (it is named).
+        """
+        from safetensors import safe_open
+
+        with safe_open(self._file_of(name), framework="pt") as stream:
+            tensor: torch.Tensor = stream.get_tensor(name)
+        if not bool(tensor.isfinite().all()):
+            raise BadRequestError(
+                f"tensor {name} of {self.name} holds NaN or Inf",
+                "the checkpoint is damaged; download it again",
+            )
+        return tensor
+
+    def _file_of(self, name: str) -> Path:
+        try:
+            return self._tensor_files[name]
+        except KeyError:
+            raise BadRequestError(f"{self.name} has no tensor {name}") from None
+
+    def layer_tensors(self, index: int) -> dict[str, torch.Tensor]:
+        """All tensors of decoder layer `index`, by name relative to the layer."""
+        prefix = families.layer_prefix(index)
+        names = [n for n in self._tensor_files if n.startswith(prefix)]
+        return {n.removeprefix(prefix): self.tensor(n) for n in sorted(names)}
+
+    def outer_tensors(self) -> dict[str, torch.Tensor]:
+        """Embedding, final norm and (untied) head, by full name."""
+        names = [families.EMBEDDING, families.FINAL_NORM]
+        if not self.spec.tie_word_embeddings:
+            names.append(families.HEAD)
+        return {name: self.tensor(name) for name in names}
+
+    @cached_property
+    def skeleton(self) -> nn.Module:
+        """The transformers model of this config on the meta device: structure without memory."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.for_model(**self.config)
+        config._attn_implementation = "sdpa"
+        with torch.device("meta"):
+            model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        rotary = families.rotary_embedding(model)
+        families.set_rotary_embedding_(model, type(rotary)(config))
+        return model.eval().requires_grad_(False)
+
+    def layer(self, index: int, device: str = "cpu") -> nn.Module:
+        """Decoder layer `index` as a float32 transformers module, weights of any width."""
+        layer = copy.deepcopy(families.decoder_layers(self.skeleton)[index])
+        fill_(layer, self.layer_tensors(index), device)
+        return layer
+
+    def outer(self, device: str = "cpu") -> nn.Module:
+        """The model without decoder layers: embedding, rotary embedding, final norm and head."""
+        with _without_layers(self.skeleton):
+            model = copy.deepcopy(self.skeleton)
+        tensors = self.outer_tensors()
+        if self.spec.tie_word_embeddings:
+            tensors[families.HEAD] = tensors[families.EMBEDDING]
+        fill_(model, tensors, device)
+        return model.to(device)
+
+    def load(self, device: str = "cpu") -> nn.Module:
+        """The whole model in float32, per-layer widths included, ready for inference.
+
+        Returns:
+            A transformers `...ForCausalLM` in eval mode, without gradients.
+        """
+        model = self.outer(device)
+        for index in range(len(self.spec.layers)):
+            families.decoder_layers(model).append(self.layer(index, device))
+        return model
+
+    def tokenizer(self) -> Any:
+        """The model's fast tokenizer.
+
+        Raises:
+            BadRequestError: the folder carries none.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            return AutoTokenizer.from_pretrained(self.path, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise BadRequestError(
+                f"{self.name} has no tokenizer that transformers can read: {error}",
+                "put its tokenizer.json beside the weights",
+            ) from error
+
+    def special_ids(self) -> tuple[int | None, list[int]]:
+        """(bos_token_id, eos_token_ids) from generation_config.json, else config.json."""
+        sources = [self.config]
+        generation = self.path / "generation_config.json"
+        if generation.is_file():
+            sources.insert(0, json.loads(generation.read_text(encoding="utf-8")))
+        bos = next((s["bos_token_id"] for s in sources if s.get("bos_token_id") is not None), None)
+        eos: Any = next(
+            (s["eos_token_id"] for s in sources if s.get("eos_token_id") is not None), []
+        )
+        return bos, list(eos) if isinstance(eos, list) else [eos]
+
+
+@contextmanager
+def _without_layers(model: nn.Module) -> Iterator[None]:
+    from torch import nn
+
+    inner = model.get_submodule("model")
+    layers = inner.layers
+    inner.layers = nn.ModuleList()
+    try:
+        yield
+    finally:
+        inner.layers = layers
+
+
+def fill_(module: nn.Module, tensors: dict[str, torch.Tensor], device: str) -> None:
+    """Put `tensors` (by dotted name) into `module` as float32 parameters, whatever their widths."""
+    import torch
+    from torch import nn
+
+    for name, tensor in tensors.items():
+        owner_name, _, attribute = name.rpartition(".")
+        owner = module.get_submodule(owner_name)
+        weight = nn.Parameter(tensor.to(device=device, dtype=torch.float32), requires_grad=False)
+        setattr(owner, attribute, weight)
+        if isinstance(owner, nn.Linear) and attribute == "weight":
+            owner.out_features, owner.in_features = weight.shape
+
+
+def open_checkpoint(model: str | Path) -> Checkpoint:
+    """Open a local folder, or fetch a Hub id into the Hub's cache.
+
+    Raises:
+        BadRequestError: nothing there, not a supported causal LM, or no safetensors weights.
+        MissingError: the packages of extra `prune` are absent.
+    """
+    require_extra("prune", "reading a checkpoint")
+    folder = Path(model)
+    path = folder if folder.is_dir() else _download(str(model))
+    name = folder.resolve().name if folder.is_dir() else str(model)
+    config = read_config(path, name)
+    families.family_of(config, name)
+    return Checkpoint(path, name, config, _weight_files(path, name))
+
+
+def read_config(path: Path, name: str) -> dict[str, Any]:
+    """Parse config.json.
+
+    Raises:
+        BadRequestError: it is absent or not JSON.
+    """
+    file = path / "config.json"
+    if not file.is_file():
+        raise BadRequestError(f"no such model: {path} has no config.json")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise BadRequestError(f"config.json of {name} is not JSON: {error}") from error
+    return dict(config)
+
+
+def _weight_files(path: Path, name: str) -> tuple[Path, ...]:
+    index = path / "model.safetensors.index.json"
+    if index.is_file():
+        shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = tuple(path / shard for shard in shards)
+    else:
+        files = (path / "model.safetensors",)
+    missing = [f for f in files if not f.is_file()]
+    if not missing:
+        return files
+    if list(path.glob("*.bin")) or list(path.glob("*.pt")) or list(path.glob("*.pth")):
+        raise BadRequestError(
+            f"{name} has only pickle weights, which can run code when read",
+            "convert it once where you trust it: model.save_pretrained(DIR)",
+        )
+    raise BadRequestError(f"{name} lacks the weight file {missing[0].name}", "download it again")
+
+
+def _download(model: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    hint = "give a local folder with config.json, or a Hub id such as 'org/name'"
+    try:
+        return Path(snapshot_download(model, allow_patterns=HUB_PATTERNS))
+    except (HFValidationError, HfHubHTTPError) as error:
+        first = str(error).splitlines()[0]
+        raise BadRequestError(f"no such model: {model} ({first})", hint) from error
+    except (LocalEntryNotFoundError, OSError) as error:
+        raise MissingError(
+            f"no such folder: {model}, and the Hub cannot be reached", hint
+        ) from error

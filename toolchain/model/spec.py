@@ -1,0 +1,116 @@
+"""Shapes and sizes of a model, from its config alone. Torch-free, reads no weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from runtime_py.schema import LayerShape
+from toolchain.errors import BadRequestError
+from toolchain.model.families import FAMILIES, Family, family_of, head_dim
+
+BYTES_PER_ELEMENT = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything about a model's size; `layers` may differ from one another."""
+
+    name: str
+    model_type: str
+    hidden_size: int
+    vocab_size: int
+    max_position_embeddings: int
+    tie_word_embeddings: bool
+    query_key_value_bias: bool
+    output_bias: bool
+    mlp_bias: bool
+    dtype: str
+    layers: tuple[LayerShape, ...]
+
+    @property
+    def family(self) -> Family:
+        """Architecture knowledge."""
+        return FAMILIES[self.model_type]
+
+    def attention_parameters(self, shape: LayerShape) -> int:
+        """Parameters of one attention block without its norm."""
+        queries = shape.num_attention_heads * shape.head_dim
+        keys = shape.num_key_value_heads * shape.head_dim
+        count = self.hidden_size * (2 * queries + 2 * keys)
+        count += (queries + 2 * keys) * self.query_key_value_bias
+        count += self.hidden_size * self.output_bias
+        return count + 2 * shape.head_dim * self.family.query_key_norm
+
+    def mlp_parameters(self, shape: LayerShape) -> int:
+        """Parameters of one MLP without its norm."""
+        count = 3 * self.hidden_size * shape.intermediate_size
+        return count + (2 * shape.intermediate_size + self.hidden_size) * self.mlp_bias
+
+    def layer_parameters(self, shape: LayerShape) -> int:
+        """Parameters of one decoder layer, with its two norms."""
+        return self.attention_parameters(shape) + self.mlp_parameters(shape) + 2 * self.hidden_size
+
+    @property
+    def block_parameters(self) -> int:
+        """Parameters of attention and MLP over all layers: what pruning can reach."""
+        return sum(self.attention_parameters(s) + self.mlp_parameters(s) for s in self.layers)
+
+    @property
+    def parameters(self) -> int:
+        """All parameters; a tied head counts once."""
+        tables = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        return tables + sum(map(self.layer_parameters, self.layers)) + self.hidden_size
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights as stored."""
+        return self.parameters * BYTES_PER_ELEMENT[self.dtype]
+
+    def kv_cache_bytes(self, context_length: int, bytes_per_element: int = 4) -> int:
+        """Bytes of keys and values for `context_length` tokens, batch 1."""
+        per_token = sum(2 * s.num_key_value_heads * s.head_dim for s in self.layers)
+        return per_token * context_length * bytes_per_element
+
+
+def spec_from_config(config: dict[str, Any], name: str) -> ModelSpec:
+    """Read a ModelSpec from a parsed config.json.
+
+    Raises:
+        BadRequestError: not a supported causal language model, or a config without its shapes.
+    """
+    family = family_of(config, name)
+    try:
+        heads = int(config["num_attention_heads"])
+        shape = LayerShape(
+            num_attention_heads=heads,
+            num_key_value_heads=int(config.get("num_key_value_heads") or heads),
+            head_dim=head_dim(config),
+            intermediate_size=int(config["intermediate_size"]),
+        )
+        return ModelSpec(
+            name=name,
+            model_type=family.model_type,
+            hidden_size=int(config["hidden_size"]),
+            vocab_size=int(config["vocab_size"]),
+            max_position_embeddings=int(config["max_position_embeddings"]),
+            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            query_key_value_bias=family.has_bias(family.query_key_value_bias, config),
+            output_bias=family.has_bias(family.output_bias, config),
+            mlp_bias=family.has_bias(family.mlp_bias, config),
+            dtype=_dtype(config),
+            layers=(shape,) * int(config["num_hidden_layers"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadRequestError(f"config.json of {name} is incomplete: {error}") from error
+
+
+def _dtype(config: dict[str, Any]) -> str:
+    dtype = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+    dtype = dtype.removeprefix("torch.")
+    if dtype not in BYTES_PER_ELEMENT:
+        raise BadRequestError(
+            f"config.json names the dtype '{dtype}'",
+            f"supported: {', '.join(BYTES_PER_ELEMENT)}; quantised checkpoints cannot be pruned",
+        )
+    return dtype
