@@ -12,6 +12,8 @@ EXIT_BAD_REQUEST = 2
 EXIT_MISSING = 3
 EXIT_INCONCLUSIVE = 4
 EXIT_INVALID_MEASUREMENT = 5
+EXIT_INTERNAL = 70
+"""A bug of ours (sysexits' EX_SOFTWARE): not one of the documented outcomes."""
 EXIT_INTERRUPTED = 130
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 import types
 import typing
 from dataclasses import dataclass
@@ -341,11 +342,18 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if origin is not None:
         return _convert_generic(origin, typing.get_args(hint), value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return _finite(value, where)
     if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
     raise SchemaError(f"{where} is {value!r}, not {hint.__name__}")
+
+
+def _finite(value: float, where: str) -> float:
+    """Python reads NaN, 1e999 and integers of any size; `dumps` and other readers do not."""
+    if not -sys.float_info.max <= value <= sys.float_info.max:
+        raise SchemaError(f"{where} is {value!r}, not a finite number")
+    return float(value)
 
 
 def _convert_generic(origin: Any, arguments: tuple[Any, ...], value: Any, where: str) -> Any:

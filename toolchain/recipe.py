@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from runtime_py.schema import Protocol
 from toolchain.errors import BadRequestError, did_you_mean
 from toolchain.registry import check_name
 
@@ -36,9 +37,9 @@ def _one_of(kind: str, names: tuple[str, ...]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _method(kind: str) -> AfterValidator:
+def _method(kind: str, *also: str) -> AfterValidator:
     def check(name: str) -> str:
-        if name != "auto":
+        if name not in also:
             check_name(kind, name)
         return name
 
@@ -57,7 +58,7 @@ class PruneSettings(_Settings):
     parts: Literal["all", "mlp", "attention"] = "all"
     """Where neurons (`mlp`) and KV groups (`attention`) may go."""
     recovery: Annotated[str, _method("recovery")] = "least_squares"
-    importance: Annotated[str, _method("importance")] = "auto"
+    importance: Annotated[str, _method("importance", "auto")] = "auto"
     """`auto`: the one that matches the recovery."""
     calibration: str = "builtin"
     """`builtin`, a text file, or `hub:NAME[:CONFIG[:SPLIT]]`."""
@@ -93,6 +94,17 @@ class ProfileSettings(_Settings):
     repetitions: Annotated[int, Field(ge=1)] = 3
     launches: Annotated[int, Field(ge=1)] = 3
     threads: Annotated[int, Field(ge=1)] = 1
+
+    @property
+    def protocol(self) -> Protocol:
+        """The measuring protocol of these settings."""
+        return Protocol(
+            prompt_tokens=self.prompt_tokens,
+            generated_tokens=self.generated_tokens,
+            repetitions=self.repetitions,
+            launches=self.launches,
+            threads=self.threads,
+        )
 
 
 class ValidateSettings(_Settings):

@@ -1,0 +1,111 @@
+"""The command `paredown`: one module per verb, imported only when that verb is called."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+import traceback
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from toolchain.errors import (
+    EXIT_BAD_REQUEST,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    BadRequestError,
+    ParedownError,
+    did_you_mean,
+)
+
+EXIT_INTERNAL = 70
+"""A bug of ours (sysexits' EX_SOFTWARE): not one of the documented outcomes."""
+
+VERBS = {
+    "run": "Run the whole line from a recipe; print the verdict.",
+    "plan": "Show sizes before and after, without loading weights.",
+    "prune": "Prune a model and recover its accuracy, no fine-tuning.",
+    "export": "Export a checkpoint for ExecuTorch or ONNX Runtime.",
+    "profile": "Measure a bundle's latency and memory on a device.",
+    "validate": "Prove a bundle against its dense model.",
+    "info": "Say what a checkpoint or a bundle is.",
+    "doctor": "Say what this machine can do and what it lacks.",
+}
+
+
+class _Verbs(TyperGroup):
+    """A group whose commands are modules of this package."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        del ctx
+        if cmd_name not in VERBS:
+            raise BadRequestError(f"unknown verb '{cmd_name}'", did_you_mean(cmd_name, VERBS))
+        module = importlib.import_module(f"toolchain.cli.{cmd_name}")
+        verb = typer.Typer(add_completion=False, rich_markup_mode=None)
+        verb.command(cmd_name, help=f"{VERBS[cmd_name]}\n\n{module.EXAMPLES}")(module.command)
+        return typer.main.get_command(verb)
+
+
+app = typer.Typer(
+    cls=_Verbs,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="Prune an LLM on a laptop, export it, prove on the device that it may ship.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Print the version and exit."),
+) -> None:
+    if version:
+        from toolchain import __version__
+
+        print(__version__)
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code and never lets a traceback through.
+
+    Set PAREDOWN_DEBUG=1 to see the traceback of an internal error.
+    """
+    try:
+        result = typer.main.get_command(app).main(
+            args=arguments, prog_name="paredown", standalone_mode=False
+        )
+    except BrokenPipeError:
+        # The reader of our output went away (`paredown ... | head`): not our failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("PAREDOWN_DEBUG"):
+            traceback.print_exc()
+        message, exit_code = _explain(error)
+        print(f"paredown: {' '.join(message.split())}", file=sys.stderr)
+        return exit_code
+    return result if isinstance(result, int) else EXIT_OK
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """The one line and the exit code of whatever ended a verb."""
+    if isinstance(error, ParedownError):
+        return str(error), error.exit_code
+    if isinstance(error, TyperException):
+        return error.format_message(), EXIT_BAD_REQUEST
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        return "interrupted; the same command goes on where it stopped", EXIT_INTERRUPTED
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"no space left on the device: {error.filename}; free some", EXIT_BAD_REQUEST
+    line = f"internal error: {type(error).__name__}: {error}"
+    return f"{line}; PAREDOWN_DEBUG=1 shows where", EXIT_INTERNAL

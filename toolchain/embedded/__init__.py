@@ -10,3 +10,6 @@ __all__ = ["MODEL_DIR", "AgreementItem", "agreement_items", "documents"]
 
 MODEL_DIR = Path(__file__).parent / "model"
 """The shipped checkpoint: float16 safetensors, tokenizer, model card."""
+
+DEMO_RECIPE = Path(__file__).parent / "demo.yaml"
+"""The recipe behind `paredown run demo`."""

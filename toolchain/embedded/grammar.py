@@ -10,8 +10,8 @@ A story is a row of scenes about one hero and one friend. Scenes are templates i
     {kind:right|wrong}   a probe: `right` is written, `wrong` is remembered
 
 A probe is a place where the text before decides the next word, so every story carries its own
-minimal pairs. Pronouns keep one rule: every he/she word of a sentence refers to the first person
-named in it, or, if it names nobody, in the nearest sentence before it that does.
+minimal pairs. Pronouns keep one rule: a sentence that names a person before any he/she word turns
+to that person; any other sentence stays with the person before; its he/she words mean that person.
 """
 
 from __future__ import annotations
@@ -80,14 +80,18 @@ class Teller:
         self._used.add(word)
         return word
 
-    def noun(self, slot: str, words: tuple[str, ...]) -> None:
-        """Fill `slot` with a fresh noun in a random number; verbs <...:slot> agree with it."""
+    def noun(self, slot: str, words: tuple[str, ...]) -> str:
+        """Fill `slot` with a fresh noun in a random number; verbs <...:slot> agree with it.
+
+        Returns the noun's singular.
+        """
         many = self.rng.random() < 0.5
         word = self.fresh(words)
         self.slots[slot] = plural(word) if many else word
         self.slots[slot + "_It"] = "They" if many else "It"
         self.slots[slot + "_not_It"] = "It" if many else "They"
         self.many[slot] = many
+        return word
 
     def tell(self, template: str) -> None:
         """Append `template`, expanded, to the story."""

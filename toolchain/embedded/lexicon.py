@@ -13,15 +13,19 @@ class Person:
     female: bool
 
     def pronoun(self, form: str) -> str:
-        """The word for `form` (he, his, himself, boy, or capitalised) that suits this person."""
-        return SHE[form] if self.female else form
+        """The word for `form`, a key of FEMININE, that suits this person."""
+        return FEMININE[form] if self.female else form
 
     def wrong(self, form: str) -> str:
         """The same form in the other gender."""
-        return form if self.female else SHE[form]
+        return form if self.female else FEMININE[form]
 
 
-SHE = {
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+FEMININE = {
     "he": "she",
     "his": "her",
     "himself": "herself",
@@ -40,135 +44,21 @@ PEOPLE = tuple(
     for name in names.split()
 )
 
-NUMBERS = tuple(
-    [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-    ]
+NUMBERS = _words("zero one two three four five six seven eight nine ten eleven twelve")
+COLOURS = _words("red blue green yellow white black brown pink silver purple gray golden")
+PLACES = _words("park garden forest beach farm market river school lake hill zoo castle")
+CONTAINERS = _words("box basket bag drawer chest jar bucket cupboard suitcase pot")
+TOYS = _words("ball kite doll drum boat train robot hat scarf key lamp book ring cup bell")
+COUNTED = _words(
+    "apple pear berry egg shell stone flower leaf nut button coin cookie stick feather"
 )
-COLOURS = tuple(
-    [
-        "red",
-        "blue",
-        "green",
-        "yellow",
-        "white",
-        "black",
-        "brown",
-        "pink",
-        "orange",
-        "purple",
-        "gray",
-        "golden",
-    ]
+SCENERY = _words(
+    "tree house fence bench wall chair table window door bridge gate rock bush tower wagon"
 )
-PLACES = tuple(
-    [
-        "park",
-        "garden",
-        "forest",
-        "beach",
-        "farm",
-        "market",
-        "river",
-        "school",
-        "lake",
-        "hill",
-        "zoo",
-        "castle",
-    ]
-)
-CONTAINERS = tuple(
-    ["box", "basket", "bag", "drawer", "chest", "jar", "bucket", "cupboard", "suitcase", "pot"]
-)
-TOYS = tuple(
-    [
-        "ball",
-        "kite",
-        "doll",
-        "drum",
-        "boat",
-        "train",
-        "robot",
-        "hat",
-        "scarf",
-        "key",
-        "lamp",
-        "book",
-        "ring",
-        "cup",
-        "bell",
-    ]
-)
-COUNTED = tuple(
-    [
-        "apple",
-        "pear",
-        "berry",
-        "egg",
-        "shell",
-        "stone",
-        "flower",
-        "leaf",
-        "nut",
-        "button",
-        "coin",
-        "cookie",
-        "stick",
-        "feather",
-    ]
-)
-SCENERY = tuple(
-    [
-        "tree",
-        "house",
-        "fence",
-        "bench",
-        "wall",
-        "chair",
-        "table",
-        "window",
-        "door",
-        "bridge",
-        "gate",
-        "rock",
-        "bush",
-        "tower",
-        "wagon",
-    ]
-)
-LOOKS = tuple(
-    [
-        "old",
-        "new",
-        "big",
-        "small",
-        "clean",
-        "dirty",
-        "shiny",
-        "wet",
-        "dusty",
-        "heavy",
-        "pretty",
-        "broken",
-    ]
-)
-FOODS = tuple(["soup", "bread", "cake", "rice", "pie", "cheese", "fish", "salad", "toast", "corn"])
-SHOPPING = tuple(
-    ["milk", "bread", "eggs", "rice", "honey", "cheese", "salt", "tea", "butter", "soap"]
-)
-ROOMS = tuple(["kitchen", "bedroom", "attic", "cellar", "hall", "shed"])
+LOOKS = _words("old new big small clean dirty shiny wet dusty heavy pretty broken")
+FOODS = _words("soup bread cake rice pie cheese fish salad toast corn")
+SHOPPING = _words("milk bread eggs rice honey cheese salt tea butter soap")
+ROOMS = _words("kitchen bedroom attic cellar hall shed")
 
 SOUNDS = {
     "dog": "bark",
@@ -182,50 +72,20 @@ SOUNDS = {
     "goose": "honk",
     "lion": "roar",
 }
-ANIMALS = tuple(SOUNDS)
-BY_SIZE = tuple(["ant", "mouse", "frog", "duck", "cat", "dog", "goat", "cow", "elephant", "whale"])
+"""Animal to the verb for its sound."""
+BY_SIZE = _words("ant mouse frog duck cat dog goat cow elephant whale")
 """Animals from the smallest to the biggest."""
 
 _PLURALS = {"leaf": "leaves", "mouse": "mice", "goose": "geese"}
-_PASTS = {
-    "have": "had",
-    "go": "went",
-    "see": "saw",
-    "find": "found",
-    "put": "put",
-    "take": "took",
-    "give": "gave",
-    "say": "said",
-    "run": "ran",
-    "eat": "ate",
-    "drink": "drank",
-    "fall": "fell",
-    "feel": "felt",
-    "come": "came",
-    "think": "thought",
-    "tell": "told",
-    "hold": "held",
-    "buy": "bought",
-    "sit": "sat",
-    "lose": "lost",
-    "know": "knew",
-    "make": "made",
-    "sing": "sang",
-    "sleep": "slept",
-    "keep": "kept",
-    "get": "got",
-    "begin": "began",
-    "hurt": "hurt",
-    "hide": "hid",
-    "bring": "brought",
-    "stand": "stood",
-    "hug": "hugged",
-    "stop": "stopped",
-    "do": "did",
-    "break": "broke",
-    "shine": "shone",
-    "blow": "blew",
-}
+_PASTS = dict(
+    pair.partition("/")[::2]
+    for pair in _words(
+        "have/had go/went see/saw find/found put/put take/took give/gave say/said run/ran eat/ate"
+        " drink/drank fall/fell feel/felt come/came think/thought tell/told buy/bought lose/lost"
+        " know/knew make/made sing/sang sleep/slept keep/kept get/got begin/began hurt/hurt"
+        " hide/hid bring/brought stand/stood hug/hugged do/did shine/shone leave/left"
+    )
+)
 
 
 def plural(noun: str) -> str:

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from toolchain.embedded.lexicon import (
-    ANIMALS,
     BY_SIZE,
     COLOURS,
     CONTAINERS,
@@ -185,14 +184,12 @@ def sharing(t: Teller) -> None:
             "[A] <buy> [n] [things] from an old man.",
         )
     )
-    t.tell(
-        t.pick(
-            "[A.He!] <give> [m] to [B] and <keep> {counting:[rest]|[rest_not]}."
-            if t.rng.random() < 0.6
-            else "[A] <lose> [m] on the way, so only {counting:[rest]|[rest_not]} <be+!> left."
-        )
-    )
-    t.morals.append("Sharing makes a friend happy.")
+    if t.rng.random() < 0.6:
+        t.tell("[A] <give> [m] to [B] and <keep> {counting:[rest]|[rest_not]}.")
+        t.morals.append("Sharing makes a friend happy.")
+    else:
+        t.tell("[A] <lose> [m] on the way, so only {counting:[rest]|[rest_not]} <be+!> left.")
+        t.morals.append("Look after your things.")
 
 
 def rain(t: Teller) -> None:
@@ -271,10 +268,9 @@ def hunger(t: Teller) -> None:
 
 def animals(t: Teller) -> None:
     """Animals make their own sounds, in number and kind."""
-    t.noun("pet", ANIMALS)
-    t.noun("beast", ANIMALS)
-    kinds = {plural(a): a for a in ANIMALS} | {a: a for a in ANIMALS}
-    t.slots["sound"] = SOUNDS[kinds[t.slots["pet"]]]
+    names = tuple(SOUNDS)
+    sound = SOUNDS[t.noun("pet", names)]
+    t.noun("beast", names)
     t.slots["size"] = t.pick("little", "big", "hungry", "funny")
     t.tell(
         t.pick(
@@ -284,9 +280,9 @@ def animals(t: Teller) -> None:
         )
     )
     t.tell(
-        f"The [pet] <{t.slots['sound']}:pet!> loudly, and the [beast] <run:beast!> away."
+        f"The [pet] <{sound}:pet!> loudly, and the [beast] <run:beast!> away."
         if t.rng.random() < 0.5
-        else "{pronoun:[pet_It]|[pet_not_It]}" + f" <{t.slots['sound']}:pet!> all day long."
+        else "{pronoun:[pet_It]|[pet_not_It]}" + f" <{sound}:pet!> all day long."
     )
     t.morals.append("Be kind to animals.")
 

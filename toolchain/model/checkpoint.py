@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime_py.schema import LayerShape, ModelIdentity, sha256_of_json
+from toolchain.embedded import MODEL_DIR
 from toolchain.errors import BadRequestError, MissingError, require_extra
 from toolchain.model import families
 from toolchain.model.spec import ModelSpec, spec_from_config
@@ -32,6 +33,9 @@ HUB_PATTERNS = [
     "tokenizer*",
     "*.model",
 ]
+
+EMBEDDED = "embedded"
+"""The model id of the tiny model that ships with paredown."""
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -58,6 +62,11 @@ class Checkpoint:
     name: str
     config: dict[str, Any]
     files: tuple[Path, ...]
+
+    @property
+    def source(self) -> str:
+        """What opens this checkpoint again."""
+        return EMBEDDED if self.name == EMBEDDED else str(self.path)
 
     @cached_property
     def family(self) -> families.Family:
@@ -262,19 +271,32 @@ def fill_(module: nn.Module, tensors: dict[str, torch.Tensor], device: str) -> N
 
 
 def open_checkpoint(model: str | Path) -> Checkpoint:
-    """Open a local folder, or fetch a Hub id into the Hub's cache.
+    """Open a local folder, the `embedded` model, or a Hub id (fetched into the Hub's cache).
 
     Raises:
         BadRequestError: nothing there, not a supported causal LM, or no safetensors weights.
         MissingError: the packages of extra `prune` are absent.
     """
     require_extra("prune", "reading a checkpoint")
-    folder = Path(model)
-    path = folder if folder.is_dir() else _download(str(model))
-    name = folder.resolve().name if folder.is_dir() else str(model)
+    path, name = locate(model)
     config = read_config(path, name)
     families.family_of(config, name)
     return Checkpoint(path, name, config, _weight_files(path, name))
+
+
+def locate(model: str | Path, config_only: bool = False) -> tuple[Path, str]:
+    """The folder of a model and its name; a Hub id is fetched first (`config_only`: no weights).
+
+    Raises:
+        BadRequestError: neither a folder nor a Hub id.
+        MissingError: the Hub cannot be reached.
+    """
+    folder = MODEL_DIR if str(model) == EMBEDDED else Path(model)
+    if folder == MODEL_DIR:
+        return folder, EMBEDDED
+    if folder.is_dir():
+        return folder, folder.resolve().name
+    return _download(str(model), ["config.json"] if config_only else HUB_PATTERNS), str(model)
 
 
 def read_config(path: Path, name: str) -> dict[str, Any]:
@@ -311,13 +333,14 @@ def _weight_files(path: Path, name: str) -> tuple[Path, ...]:
     raise BadRequestError(f"{name} lacks the weight file {missing[0].name}", "download it again")
 
 
-def _download(model: str) -> Path:
+def _download(model: str, patterns: list[str]) -> Path:
+    require_extra("prune", "reading from the Hub")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     hint = "give a local folder with config.json, or a Hub id such as 'org/name'"
     try:
-        return Path(snapshot_download(model, allow_patterns=HUB_PATTERNS))
+        return Path(snapshot_download(model, allow_patterns=patterns))
     except (HFValidationError, HfHubHTTPError) as error:
         first = str(error).splitlines()[0]
         raise BadRequestError(f"no such model: {model} ({first})", hint) from error

@@ -1,0 +1,106 @@
+"""The whole line from a recipe to a verdict, on a real model, and that it resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from toolchain import run
+from toolchain.cli import main
+
+RECIPE = """\
+schema: paredown.recipe/1
+model: embedded
+prune: {{ratio: {ratio}, samples: 32, seq_len: 128}}
+export: [{{backend: onnx, context: 128}}]
+profile: {{prompt_tokens: 16, generated_tokens: 8, repetitions: 2, launches: 2}}
+validate: {{margins: {{ppl: {margin}}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the recipe."""
+    folder = tmp_path_factory.mktemp("line")
+    (folder / "recipe.yaml").write_text(RECIPE.format(ratio=0.2, margin=0.5))
+    assert main(["run", str(folder / "recipe.yaml"), "--out", str(folder / "out")]) == 0
+    return folder
+
+
+def test_a_run_leaves_every_artifact(finished: Path) -> None:
+    out = finished / "out"
+    name = "onnx-none-128"
+    for artifact in (
+        "pruned/model.safetensors",
+        f"bundles/{name}/manifest.json",
+        f"reports/{name}.json",
+        f"verdicts/{name}.json",
+        f"verdicts/{name}.md",
+        "report.md",
+        "run.json",
+    ):
+        assert (out / artifact).is_file(), artifact
+    assert "SHIP" in (out / "report.md").read_text()
+    assert not list(out.rglob("*.partial"))
+
+
+def test_a_second_run_repeats_nothing(finished: Path) -> None:
+    out = finished / "out"
+    before = {p: p.stat().st_mtime_ns for p in out.rglob("*.json") if p.name != "run.json"}
+    result = run(finished / "recipe.yaml", out=out)
+    assert result.exit_code == 0
+    after = {p: p.stat().st_mtime_ns for p in out.rglob("*.json") if p.name != "run.json"}
+    assert after == before
+
+
+def test_another_margin_judges_again_and_holds(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = finished / "out"
+    weights = (out / "pruned/model.safetensors").stat().st_mtime_ns
+    recipe = finished / "strict.yaml"
+    recipe.write_text(RECIPE.format(ratio=0.2, margin=0.00001))
+    assert main(["run", str(recipe), "--out", str(out), "--json"]) in (1, 4)
+    result = json.loads(capsys.readouterr().out)
+    assert result["bundles"]["onnx-none-128"]["verdict"] in ("FAIL", "INCONCLUSIVE")
+    assert (out / "pruned/model.safetensors").stat().st_mtime_ns == weights
+
+
+def test_a_deleted_artifact_is_made_again(finished: Path) -> None:
+    out = finished / "out"
+    report = out / "reports" / "onnx-none-128.json"
+    report.unlink()
+    assert run(finished / "recipe.yaml", out=out).exit_code == 0
+    assert report.is_file()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_export_leaves_nothing_and_goes_on(
+    how: signal.Signals, tmp_path: Path
+) -> None:
+    out = tmp_path / "bundle"
+    arguments = ["export", "embedded", "--context", "64", "--out", str(out)]
+    code = f"from toolchain.cli import main; raise SystemExit(main({arguments!r}))"
+    command = [sys.executable, "-c", code]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    work = tmp_path / ".bundle.partial"
+    deadline = time.monotonic() + 120
+    while not work.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(how)
+    _, stderr = process.communicate(timeout=60)
+    if how is signal.SIGINT:
+        assert process.returncode == 130, stderr
+        assert "Traceback" not in stderr
+        assert os.listdir(tmp_path) == []
+    assert not out.exists()
+    subprocess.run(command, check=True, capture_output=True)
+    assert (out / "manifest.json").is_file()
+    assert os.listdir(tmp_path) == ["bundle"]

@@ -1,0 +1,112 @@
+"""The wheel: what is in it, how large it is, and that its base install works alone."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BASE = ("typer", "rich", "pydantic", "pyyaml")
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("wheel")
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--wheel",
+        "--no-isolation",
+        "--outdir",
+        str(out),
+        ".",
+    ]
+    subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
+    (built,) = out.glob("paredown-*.whl")
+    return built
+
+
+def test_the_wheel_carries_the_embedded_model_and_no_tests(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "toolchain/embedded/model/model.safetensors" in names
+    assert "toolchain/embedded/demo.yaml" in names
+    assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
+    assert wheel.stat().st_size < 5_000_000
+
+
+def _closure(names: tuple[str, ...]) -> set[str]:
+    """Distributions that `names` need, themselves included, without extras."""
+    todo, seen = list(names), set()
+    while todo:
+        name = todo.pop().lower().replace("_", "-")
+        if name in seen:
+            continue
+        seen.add(name)
+        for requirement in importlib.metadata.requires(name) or []:
+            if "extra ==" not in requirement and "python_version" not in requirement:
+                todo.append(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+    return seen
+
+
+@pytest.fixture(scope="session")
+def base_site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site directory with the wheel and its base requirements alone: links, not copies."""
+    site = tmp_path_factory.mktemp("site")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    for name in _closure(BASE):
+        distribution = importlib.metadata.distribution(name)
+        for file in distribution.files or []:
+            top = file.parts[0]
+            link = site / top
+            if top not in ("..", "__pycache__") and not link.exists():
+                link.symlink_to(Path(str(distribution.locate_file(top))).resolve())
+    return site
+
+
+def _paredown(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"from toolchain.cli import main; raise SystemExit(main({list(arguments)!r}))"
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    return subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=site,
+    )
+
+
+def test_the_base_install_is_light_and_plans(base_site: Path) -> None:
+    done = _paredown(base_site, "plan", "embedded", "--ratio", "0.2")
+    assert done.returncode == 0, done.stderr
+    assert "pip install 'paredown[prune]'" in done.stdout
+    assert _paredown(base_site, "doctor").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("prune", "embedded", "--out", "pruned"),
+        ("export", "embedded", "--out", "bundle"),
+        ("validate", "bundle", "--reference", "embedded"),
+        ("run", "demo", "--out", "run"),
+    ],
+)
+def test_a_missing_extra_is_one_line_with_its_install_command(
+    base_site: Path, arguments: tuple[str, ...]
+) -> None:
+    before = sorted(base_site.iterdir())
+    done = _paredown(base_site, *arguments)
+    assert done.returncode == 3, done.stderr
+    assert re.fullmatch(r"paredown: .* pip install 'paredown\[[a-z-]+\]'\n", done.stderr)
+    assert sorted(base_site.iterdir()) == before

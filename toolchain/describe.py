@@ -1,0 +1,78 @@
+"""What a directory is: a checkpoint or a bundle, as facts and as text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from runtime_py.bundle import open_bundle
+from runtime_py.schema import MANIFEST_NAME, Manifest, to_json
+from toolchain.errors import BadRequestError
+from toolchain.model.checkpoint import open_checkpoint
+
+
+def describe(directory: Path) -> tuple[dict[str, Any], str]:
+    """Facts and text of a bundle (hashes verified) or a checkpoint.
+
+    Raises:
+        BadRequestError: neither of the two, or broken.
+    """
+    if (directory / MANIFEST_NAME).is_file():
+        manifest = open_bundle(directory)
+        return to_json(manifest), bundle_text(directory, manifest)
+    if (directory / "config.json").is_file():
+        return _checkpoint_facts(directory), checkpoint_text(directory)
+    raise BadRequestError(
+        f"{directory} is neither a bundle ({MANIFEST_NAME}) nor a checkpoint (config.json)"
+    )
+
+
+def checkpoint_text(directory: Path) -> str:
+    """A checkpoint in a few lines."""
+    facts = _checkpoint_facts(directory)
+    shape = facts["layers"][0]
+    lines = [
+        f"checkpoint {directory}: {facts['model_type']}, {facts['parameters']:,} parameters, "
+        f"{facts['dtype']}",
+        f"{len(facts['layers'])} layers, {shape['num_attention_heads']} heads, "
+        f"{shape['num_key_value_heads']} KV heads, intermediate_size {shape['intermediate_size']}",
+    ]
+    return "\n".join([*lines, *_pruning_lines(facts["record"])])
+
+
+def bundle_text(directory: Path, manifest: Manifest) -> str:
+    """A bundle in a few lines."""
+    size = sum(entry.bytes for entry in manifest.files)
+    provenance = manifest.provenance
+    return "\n".join(
+        [
+            f"bundle {directory}: {manifest.name}, {manifest.backend}, quantisation "
+            f"{manifest.quantization}, context {manifest.context_length}",
+            f"{manifest.parameters:,} parameters in {len(manifest.layers)} layers, "
+            f"{size / 1e6:.1f} MB in {len(manifest.files)} files, "
+            f"{len(manifest.golden_cases)} golden cases",
+            f"predicted peak memory {manifest.predicted_memory.total_bytes / 1e6:.1f} MB "
+            "plus the engine's own",
+            f"from {provenance.dense.name} (weights {provenance.dense.weights_sha256[:12]}), "
+            + ("pruned" if provenance.pruning else "not pruned"),
+        ]
+    )
+
+
+def _checkpoint_facts(directory: Path) -> dict[str, Any]:
+    checkpoint = open_checkpoint(directory)
+    spec = checkpoint.spec
+    return {
+        "model_type": spec.model_type,
+        "dtype": spec.dtype,
+        "parameters": spec.parameters,
+        "layers": to_json(list(spec.layers)),
+        "record": checkpoint.record,
+    }
+
+
+def _pruning_lines(record: dict[str, Any]) -> list[str]:
+    if not record:
+        return ["not made by paredown prune"]
+    return [json.dumps(record.get("settings"))]

@@ -1,0 +1,160 @@
+"""The straight line, read first: from a dense checkpoint to a verdict.
+
+    dense ─ prune ─ compact ─ export ─ bundle ─ profile ─ validate ─ ship / hold
+
+Every step leaves one artifact under the run's directory, and is skipped when that artifact is
+there already from the same inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runtime_py.schema import MANIFEST_NAME, DeviceReport, Manifest, loads
+from toolchain import api
+from toolchain.errors import BadRequestError, require_extra
+from toolchain.model.checkpoint import Checkpoint, open_checkpoint
+from toolchain.plan import plan_recipe
+from toolchain.progress import Progress
+from toolchain.recipe import ExportSettings, Recipe
+from toolchain.report.run import Outcome, RunResult, run_markdown
+from toolchain.steps import StepLog
+from toolchain.store import sha256_file, write_text
+from toolchain.validation.verdict import Verdict
+
+
+def run_recipe(recipe: Recipe, out: Path, progress: Progress) -> RunResult:
+    """Run `recipe` into `out`: everything that can be refused is refused before the first step.
+
+    Raises:
+        ParedownError: whatever a step raises; finished steps stay and are kept next time.
+    """
+    names = bundle_names(recipe.export)
+    plan_recipe(recipe)
+    for settings in recipe.export:
+        require_extra(settings.backend, f"export to {settings.backend}")
+    line = Line(recipe, open_checkpoint(recipe.model), out, StepLog(out, progress), progress)
+
+    compact = line.prune()
+    outcomes = []
+    for name, settings in zip(names, recipe.export, strict=True):
+        bundle = line.export(name, settings, compact)
+        report = line.profile(name, bundle)
+        verdict = line.validate(name, bundle, compact)
+        manifest = _load(Manifest, bundle / MANIFEST_NAME)
+        outcomes.append(Outcome(name, manifest, report, verdict))
+
+    result = RunResult(out, line.dense.spec, compact.spec, compact.record, tuple(outcomes))
+    line.steps.finish(result.to_json())
+    write_text(result.report_path, run_markdown(result))
+    return result
+
+
+@dataclass(frozen=True)
+class Line:
+    """One run's fixed parts; each method is one step and returns its artifact."""
+
+    recipe: Recipe
+    dense: Checkpoint
+    out: Path
+    steps: StepLog
+    progress: Progress
+
+    def prune(self) -> Checkpoint:
+        """Whole KV groups and neurons go, what is left is recovered."""
+        settings = self.recipe.prune
+        if settings is None:
+            return self.dense
+        output = self.out / "pruned"
+        options = settings.model_dump()
+        inputs = {
+            "dense": self.dense.identity.weights_sha256,
+            "settings": options,
+            "calibration": _text_sha256(settings.calibration),
+        }
+        self.steps.do(
+            "prune",
+            inputs,
+            output,
+            lambda: api.prune(self.dense.source, out=output, progress=self.progress, **options),
+        )
+        return open_checkpoint(output)
+
+    def export(self, name: str, settings: ExportSettings, compact: Checkpoint) -> Path:
+        """The checkpoint becomes a bundle that a device can run and check by itself."""
+        output = self.out / "bundles" / name
+        options = settings.model_dump()
+        self.steps.do(
+            f"export {name}",
+            {"checkpoint": compact.identity.weights_sha256, "settings": options},
+            output,
+            lambda: api.export(compact.source, out=output, progress=self.progress, **options),
+        )
+        return output
+
+    def profile(self, name: str, bundle: Path) -> DeviceReport | None:
+        """The bundle is measured on the device."""
+        settings = self.recipe.profile
+        if settings is None:
+            return None
+        output = self.out / "reports" / f"{name}.json"
+        options = settings.model_dump()
+        self.steps.do(
+            f"profile {name}",
+            {"bundle": sha256_file(bundle / MANIFEST_NAME), "settings": options},
+            output,
+            lambda: api.profile(bundle, out=output, progress=self.progress, **options),
+        )
+        return _load(DeviceReport, output)
+
+    def validate(self, name: str, bundle: Path, compact: Checkpoint) -> Verdict | None:
+        """The bytes that would ship are judged against the dense model."""
+        settings = self.recipe.validate_
+        if settings is None:
+            return None
+        output = self.out / "verdicts" / f"{name}.json"
+        options = settings.model_dump()
+        inputs = {
+            "bundle": sha256_file(bundle / MANIFEST_NAME),
+            "dense": self.dense.identity.weights_sha256,
+            "settings": options,
+            "text": _text_sha256(settings.text),
+        }
+        self.steps.do(
+            f"validate {name}",
+            inputs,
+            output,
+            lambda: api.validate(
+                bundle,
+                reference=self.dense.source,
+                checkpoint=compact.source,
+                out=output,
+                progress=self.progress,
+                **options,
+            ),
+        )
+        return _load(Verdict, output)
+
+
+def bundle_names(exports: list[ExportSettings]) -> list[str]:
+    """A directory name for each bundle: the backend, and what tells it from its siblings.
+
+    Raises:
+        BadRequestError: two exports are the same.
+    """
+    names = [f"{e.backend}-{e.quant}-{e.context}" for e in exports]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequestError(f"recipe: export names {twice} twice", "delete one of them")
+    return names
+
+
+def _load(cls: Any, path: Path) -> Any:
+    return loads(cls, path.read_text(encoding="utf-8"), str(path))
+
+
+def _text_sha256(source: str) -> str:
+    path = Path(source)
+    return sha256_file(path) if path.is_file() else source

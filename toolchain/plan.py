@@ -1,0 +1,171 @@
+"""The dry run: shapes, parameters, bytes and memory before and after, and what is missing.
+
+Reads config.json alone: no weights, no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from runtime_py.schema import LayerShape
+from toolchain.errors import BadRequestError, install_line, missing_modules
+from toolchain.model.families import attention_window
+from toolchain.model.spec import ModelSpec, spec_from_config
+from toolchain.pruning.allocate import pruned_spec
+from toolchain.recipe import ExportSettings, PruneSettings, Recipe
+
+FLOAT32_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Size:
+    """One model's size. `export_bytes` is the float32 artifact."""
+
+    layers: int
+    shape: LayerShape
+    parameters: int
+    block_parameters: int
+    checkpoint_bytes: int
+    export_bytes: int
+    kv_cache_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a recipe would make. Memory is what the pruner and the engine would need at their peak.
+
+    `missing` maps an extra that the recipe needs to the modules that are absent.
+    """
+
+    model: str
+    model_type: str
+    context_length: int
+    before: Size
+    after: Size
+    pruning_peak_bytes: int
+    engine_peak_bytes: int
+    missing: dict[str, list[str]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """A table for a person."""
+        rows = [
+            ("layers", str(self.before.layers), str(self.after.layers)),
+            *(_shape_rows(self.before.shape, self.after.shape)),
+            ("parameters", f"{self.before.parameters:,}", f"{self.after.parameters:,}"),
+            (
+                "attention + MLP parameters",
+                f"{self.before.block_parameters:,}",
+                f"{self.after.block_parameters:,}",
+            ),
+            ("checkpoint", _mb(self.before.checkpoint_bytes), _mb(self.after.checkpoint_bytes)),
+            ("float32 export", _mb(self.before.export_bytes), _mb(self.after.export_bytes)),
+            (
+                f"KV cache of {self.context_length} tokens",
+                _mb(self.before.kv_cache_bytes),
+                _mb(self.after.kv_cache_bytes),
+            ),
+        ]
+        width = max(len(row[0]) for row in rows)
+        removed = 1 - self.after.block_parameters / self.before.block_parameters
+        lines = [
+            f"{self.model} ({self.model_type})",
+            f"{'':{width}}  {'before':>14}  {'after':>14}",
+        ]
+        lines += [f"{name:{width}}  {before:>14}  {after:>14}" for name, before, after in rows]
+        lines.append(f"removes {removed:.1%} of the attention and MLP parameters")
+        lines.append(f"predicted peak memory: pruning {_mb(self.pruning_peak_bytes)}, ")
+        lines[-1] += f"engine {_mb(self.engine_peak_bytes)} (each plus its interpreter)"
+        for extra, modules in self.missing.items():
+            lines.append(f"missing: {', '.join(modules)}: {install_line(extra)}")
+        return "\n".join(lines)
+
+
+def plan_recipe(recipe: Recipe) -> Plan:
+    """Plan `recipe`.
+
+    Raises:
+        BadRequestError: an unsupported model, a ratio that empties a layer, a context too long.
+    """
+    config, name = _config(recipe.model)
+    dense = spec_from_config(config, name)
+    compact = dense if recipe.prune is None else pruned_spec(dense, recipe.prune)
+    context = max(export.context for export in recipe.export)
+    check_context(context, dense, attention_window(config))
+    after = _size(compact, context)
+    return Plan(
+        model=name,
+        model_type=dense.model_type,
+        context_length=context,
+        before=_size(dense, context),
+        after=after,
+        pruning_peak_bytes=_pruning_peak_bytes(dense, recipe.prune) if recipe.prune else 0,
+        engine_peak_bytes=after.export_bytes + after.kv_cache_bytes,
+        missing=_missing(recipe.export, recipe.prune is not None),
+    )
+
+
+def check_context(context: int, spec: ModelSpec, window: int | None) -> None:
+    """Refuse a context that the model was not made for.
+
+    Raises:
+        BadRequestError: longer than the position table or than a sliding attention window.
+    """
+    longest = min(spec.max_position_embeddings, window or spec.max_position_embeddings)
+    if context > longest:
+        what = "its attention window" if window == longest else "its positions"
+        raise BadRequestError(
+            f"context {context} is longer than {spec.name} can take ({what}: {longest})",
+            f"use --context {longest} or less",
+        )
+
+
+def _config(model: str) -> tuple[dict[str, Any], str]:
+    from toolchain.model.checkpoint import locate, read_config
+
+    path, name = locate(model, config_only=True)
+    return read_config(path, name), name
+
+
+def _size(spec: ModelSpec, context: int) -> Size:
+    # A tied table is stored once on disk and twice in an exported graph.
+    tables = spec.vocab_size * spec.hidden_size if spec.tie_word_embeddings else 0
+    return Size(
+        layers=len(spec.layers),
+        shape=spec.layers[0],
+        parameters=spec.parameters,
+        block_parameters=spec.block_parameters,
+        checkpoint_bytes=spec.weight_bytes,
+        export_bytes=(spec.parameters + tables) * FLOAT32_BYTES,
+        kv_cache_bytes=spec.kv_cache_bytes(context),
+    )
+
+
+def _pruning_peak_bytes(spec: ModelSpec, settings: PruneSettings) -> int:
+    """Outer tensors + one layer + its widest Gram matrix (float32 and float64) + hidden states."""
+    layer = max(map(spec.layer_parameters, spec.layers))
+    width = max(max(s.intermediate_size, s.num_attention_heads * s.head_dim) for s in spec.layers)
+    tables = spec.vocab_size * spec.hidden_size * (1 if spec.tie_word_embeddings else 2)
+    tokens = settings.samples * settings.seq_len
+    streams = 2 * tokens * spec.hidden_size
+    return FLOAT32_BYTES * (tables + 2 * layer + 3 * width * width + streams)
+
+
+def _missing(exports: list[ExportSettings], prunes: bool) -> dict[str, list[str]]:
+    extras = (["prune"] if prunes else []) + sorted({export.backend for export in exports})
+    return {extra: modules for extra in extras if (modules := missing_modules(extra))}
+
+
+def _shape_rows(before: LayerShape, after: LayerShape) -> list[tuple[str, str, str]]:
+    return [
+        (name, str(getattr(before, name)), str(getattr(after, name)))
+        for name in ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
+    ]
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:,.1f} MB"

@@ -1,0 +1,94 @@
+"""The text of the gates: documents, their tokens, and windows that fit the exported context."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from runtime_py.schema import sha256_of_json
+from toolchain.calibrate.sources import encode, read_documents
+from toolchain.errors import BadRequestError
+
+
+@dataclass(frozen=True)
+class GateText:
+    """Held-out documents as token ids, with the hash of the text itself."""
+
+    source: str
+    sha256: str
+    documents: list[list[int]]
+    """Token ids, BOS first where the model has one; each holds at least two ids."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Ids that are fed together; `ids[first_scored:]` are the ones whose likelihood counts."""
+
+    ids: list[int]
+    first_scored: int
+
+
+def read_gate_text(source: str, tokenizer: Any) -> GateText:
+    """Read and encode the text that the gates are judged on.
+
+    Args:
+        source: `builtin` or a text file, one document between separators.
+        tokenizer: the reference's tokenizer.
+
+    Raises:
+        BadRequestError: no such file, an empty one, or fewer than two documents with a token to
+            predict: documents are what the confidence bound counts.
+    """
+    texts = read_documents(source, "evaluation")
+    documents = [ids for ids in encode(tokenizer, texts) if len(ids) > 1]
+    if len(documents) < 2:
+        raise BadRequestError(
+            f"text {source} has {len(documents)} document to score, and a bound needs 2 at least",
+            "give held-out text with more documents",
+        )
+    return GateText(source, sha256_of_json(texts), documents)
+
+
+def windows(document: Sequence[int], context_length: int, bos_token_id: int | None) -> list[Window]:
+    """Cut a document so that every token but its first is scored exactly once.
+
+    A later window starts with BOS, where the document does, and with the last token of the window
+    before it, so that a cut costs context but never a token.
+
+    Args:
+        document: token ids.
+        context_length: most ids in one window, >= 2 (a window of 2 has no room for the BOS).
+        bos_token_id: the id that opens a document, if the model has one.
+    """
+    first = Window(list(document[:context_length]), 1)
+    repeat_bos = bos_token_id == document[0] and context_length > 2
+    prefix = [document[0]] if repeat_bos else []
+    room = context_length - len(prefix) - 1
+    cut = [first]
+    for start in range(context_length, len(document), room):
+        ids = [*prefix, *document[start - 1 : start + room]]
+        cut.append(Window(ids, len(prefix) + 1))
+    return cut
+
+
+def parity_sequences(
+    documents: Sequence[Sequence[int]], context_length: int, count: int
+) -> list[list[int]]:
+    """Token sequences for the parity gate: whole documents, and one that fills the context.
+
+    Args:
+        documents: token ids.
+        context_length: most ids in one sequence.
+        count: how many documents to take from the start.
+
+    Returns:
+        `count` documents cut to the context, then the documents run together up to the context.
+    """
+    sequences = [list(d[:context_length]) for d in documents[:count]]
+    joined: list[int] = []
+    for document in documents:
+        joined += document
+        if len(joined) >= context_length:
+            break
+    return [*sequences, joined[:context_length]]
