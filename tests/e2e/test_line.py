@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -99,8 +98,8 @@ def test_an_interrupted_export_leaves_nothing_and_goes_on(
     if how is signal.SIGINT:
         assert process.returncode == 130, stderr
         assert "Traceback" not in stderr
-        assert os.listdir(tmp_path) == []
+        assert not list(tmp_path.iterdir())
     assert not out.exists()
     subprocess.run(command, check=True, capture_output=True)
     assert (out / "manifest.json").is_file()
-    assert os.listdir(tmp_path) == ["bundle"]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
