@@ -3,10 +3,9 @@
     python benchmarks/gate_operating_characteristic.py
 
 Documents are clusters: their lengths are log-normal, every document has its own mean difference of
-NLL, and tokens scatter around it with heavy tails. Four rules decide on the same numbers: the gate,
-the same bound with tokens taken as independent, the point estimate alone, and the gate with
-documents in pairs of equal text (a violated assumption). Writes JSON lines and the table of
-docs/benchmarks/gates.md.
+NLL, and tokens scatter around it with heavy tails. Three rules decide on the same numbers: the
+gate, the same bound with tokens taken as independent, and the point estimate alone. Writes JSON
+lines and the table of docs/benchmarks/gates.md.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from toolchain.statistics import cluster_mean, t_quantile
+from toolchain.statistics import cluster_mean
 from toolchain.store import write_text
 from toolchain.validation.noninferiority import POWER, documents_needed, non_inferiority
 from toolchain.validation.verdict import FAIL, INCONCLUSIVE, PASS
@@ -32,12 +32,15 @@ MARKDOWN = ROOT / "docs" / "benchmarks" / "gates.md"
 SEED = 20250221
 TRIALS = 4000
 ALPHA = 0.05
+NORMAL_QUANTILE = NormalDist().inv_cdf(1 - ALPHA)
 MARGIN = 0.10
 LIMIT = math.log1p(MARGIN)
-DOCUMENTS = (10, 30, 100, 300)
+DOCUMENTS = (10, 30, 100)
 TRUTHS = (("at the margin", 1.0), ("half the margin", 0.5), ("twice the margin", 2.0))
-MEAN_TOKENS, TOKENS_SPREAD = 200, 0.6
+MEDIAN_TOKENS, TOKENS_SPREAD = 60, 0.6
 DOCUMENT_SPREAD, TOKEN_SPREAD, TOKEN_FREEDOM = 0.10, 1.0, 4
+LARGE_PILOT, SMALL_PILOT = 20_000, 50
+SMALL_PILOT_TRIALS = 1000
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def simulate(delta: float, documents: int, generator: np.random.Generator) -> Co
 
     A document's own mean is independent of its length, so the ratio mean is unbiased.
     """
-    lengths = generator.lognormal(math.log(MEAN_TOKENS), TOKENS_SPREAD, documents)
+    lengths = generator.lognormal(math.log(MEDIAN_TOKENS), TOKENS_SPREAD, documents)
     counts = np.maximum(lengths.astype(np.int64), 8)
     means = delta + DOCUMENT_SPREAD * generator.standard_normal(documents)
     scale = TOKEN_SPREAD / math.sqrt(TOKEN_FREEDOM / (TOKEN_FREEDOM - 2))
@@ -87,7 +90,7 @@ def independent_tokens_bound(corpus: Corpus) -> float:
     total = int(corpus.counts.sum())
     mean = float(corpus.sums.sum()) / total
     variance = (corpus.squares - total * mean * mean) / (total - 1)
-    return mean + t_quantile(1 - ALPHA, total - 1) * math.sqrt(variance / total)
+    return mean + NORMAL_QUANTILE * math.sqrt(variance / total)
 
 
 def measure(truth: str, share: float, documents: int, planned: bool) -> Cell:
@@ -118,18 +121,29 @@ def measure(truth: str, share: float, documents: int, planned: bool) -> Cell:
     )
 
 
-def planned_documents() -> int:
-    """Documents for the model at half the margin, planned from a pilot of 100 documents."""
-    pilot = simulate(0.5 * LIMIT, 100, np.random.default_rng(SEED))
+def planned_documents(pilot_documents: int, generator: np.random.Generator) -> int:
+    """Documents for the model at half the margin, planned from the spread in a pilot."""
+    pilot = simulate(0.5 * LIMIT, pilot_documents, generator)
     estimate = cluster_mean(pilot.sums.tolist(), pilot.counts.tolist())
-    needed = documents_needed(0.5 * LIMIT, estimate.standard_error, 100, ALPHA)
+    needed = documents_needed(0.5 * LIMIT, estimate.standard_error, pilot_documents, ALPHA)
     assert needed is not None
     return needed
 
 
+def ships_after_small_pilot() -> float:
+    """Share of good models that ship when each is planned from its own small pilot."""
+    generator = np.random.default_rng(SEED)
+    ships = 0
+    for _ in range(SMALL_PILOT_TRIALS):
+        corpus = simulate(0.5 * LIMIT, planned_documents(SMALL_PILOT, generator), generator)
+        test = non_inferiority(corpus.sums.tolist(), corpus.counts.tolist(), MARGIN, ALPHA)
+        ships += test.outcome == PASS
+    return ships / SMALL_PILOT_TRIALS
+
+
 def cells() -> Iterator[Cell]:
     """Every cell of the table."""
-    planned = planned_documents()
+    planned = planned_documents(LARGE_PILOT, np.random.default_rng(SEED))
     for truth, share in TRUTHS:
         for documents in sorted({*DOCUMENTS, planned}):
             yield measure(truth, share, documents, documents == planned)
@@ -138,8 +152,11 @@ def cells() -> Iterator[Cell]:
 def main() -> None:
     """Simulate, write both files, and hold the claims."""
     table = list(cells())
-    write_text(JSONL, "".join(json.dumps(asdict(cell)) + "\n" for cell in table))
-    write_text(MARKDOWN, markdown(table))
+    small = ships_after_small_pilot()
+    rows = [asdict(cell) for cell in table]
+    rows.append({"pilot_documents": SMALL_PILOT, "trials": SMALL_PILOT_TRIALS, "gate_ships": small})
+    write_text(JSONL, "".join(json.dumps(row) + "\n" for row in rows))
+    write_text(MARKDOWN, markdown(table, small))
     allowed = 3 * math.sqrt(ALPHA * (1 - ALPHA) / TRIALS)
     for cell in table:
         if cell.truth == "at the margin" and cell.documents >= 30:
@@ -149,7 +166,7 @@ def main() -> None:
     print(MARKDOWN.read_text(encoding="utf-8"))
 
 
-def markdown(table: list[Cell]) -> str:
+def markdown(table: list[Cell], ships_after_small_pilot: float) -> str:
     """The page for people."""
     error = math.sqrt(ALPHA * (1 - ALPHA) / TRIALS)
     planned = next(cell.documents for cell in table if cell.planned)
@@ -160,13 +177,15 @@ def markdown(table: list[Cell]) -> str:
         f"`{JSONL.relative_to(ROOT)}`.",
         "",
         f"Simulation with known truth, {TRIALS} evaluations per row, margin {MARGIN:.0%}, alpha "
-        f"{ALPHA}. Documents have log-normal lengths (median {MEAN_TOKENS} tokens), their own mean "
-        f"(spread {DOCUMENT_SPREAD} nats) and heavy-tailed tokens (t with {TOKEN_FREEDOM} degrees "
-        f"of freedom, spread {TOKEN_SPREAD} nats). Simulation error of a share near {ALPHA}: "
+        f"{ALPHA}. Documents have log-normal lengths (median {MEDIAN_TOKENS} tokens), their own "
+        f"mean (spread {DOCUMENT_SPREAD} nats) and heavy-tailed tokens (t with {TOKEN_FREEDOM} "
+        f"degrees of freedom, spread {TOKEN_SPREAD} nats). Simulation error of a share near {ALPHA}: "
         f"± {error:.4f}.",
         "",
         f"* Planned: `documents_needed` asks for {planned} documents for a model at half the "
-        f"margin, with probability {POWER:.0%}, from a pilot of 100.",
+        f"margin, with probability {POWER:.0%}, when the spread between documents is known (a "
+        f"pilot of {LARGE_PILOT}). Planned each time from its own pilot of {SMALL_PILOT} "
+        f"documents, {ships_after_small_pilot:.1%} ship: a small pilot misjudges the spread.",
         "",
         "| true loss | documents | gate ships | gate fails | inconclusive | tokens as independent: "
         "ships | point estimate: ships |",
@@ -179,6 +198,13 @@ def markdown(table: list[Cell]) -> str:
             f"{c.gate_inconclusive:.1%} | {c.independent_tokens_ships:.1%} | "
             f"{c.point_estimate_ships:.1%} |"
         )
+    fewest = next(c for c in table if c.truth == TRUTHS[0][0])
+    lines += [
+        "",
+        f"At the margin the gate should ship {ALPHA:.0%}. The clustered SE runs slightly low on "
+        f"few documents of unequal length: {fewest.gate_ships:.1%} at {fewest.documents}. The point "
+        "estimate ships half of the models that are exactly at the margin, at any size.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,6 @@ from runtime_py.errors import EXIT_HOLD, EXIT_OK, BadRequestError
 from runtime_py.measure import measure
 from runtime_py.schema import Protocol, dumps, loads, to_json
 
-
 PROGRAM = "paredown-agent"
 
 

@@ -33,6 +33,7 @@ def measure(bundle: Path, manifest: Manifest, protocol: Protocol) -> LaunchRecor
     engine = open_engine(bundle, manifest, protocol.threads)
     for _ in range(protocol.warmup):
         timed_generation(engine, prompt_ids, protocol.generated_tokens)
+    other_work = sensors.OtherWork()
     samples = [
         timed_generation(engine, prompt_ids, protocol.generated_tokens)
         for _ in range(protocol.repetitions)
@@ -43,7 +44,7 @@ def measure(bundle: Path, manifest: Manifest, protocol: Protocol) -> LaunchRecor
         peak_rss_bytes=sensors.peak_rss_bytes(),
         engine=engine.name,
         engine_versions=engine.versions,
-        device=sensors.read_all(),
+        device={**sensors.read_all(), "other_work_cores": other_work.cores()},
     )
 
 

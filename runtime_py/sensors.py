@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 
 from runtime_py.schema import Reading
@@ -81,6 +82,35 @@ def load_average_1m(root: Path = ROOT) -> Reading:
         return Reading(float((text or "").split()[0]))
     except (IndexError, ValueError):
         return Reading(None, "/proc/loadavg cannot be read")
+
+
+class OtherWork:
+    """What other processes did with the processors while this one measured."""
+
+    def __init__(self, root: Path = ROOT) -> None:
+        self._root = root
+        self._start = _busy_seconds(root)
+        self._own = time.process_time()
+        self._wall = time.perf_counter()
+
+    def cores(self) -> Reading:
+        """Busy processors since construction, on average, less this process's own."""
+        busy = _busy_seconds(self._root)
+        own = time.process_time() - self._own
+        wall = time.perf_counter() - self._wall
+        if busy is None or self._start is None or wall <= 0:
+            return Reading(None, "/proc/stat cannot be read")
+        # The kernel counts in ticks, so a short time may come out slightly below zero.
+        return Reading(max(0.0, (busy - self._start - own) / wall))
+
+
+def _busy_seconds(root: Path) -> float | None:
+    """Processor time of everything since boot: user, nice, system, irq, softirq and steal."""
+    fields = (_read(root, "proc/stat") or "").partition("\n")[0].split()
+    if len(fields) < 9 or fields[0] != "cpu" or not all(f.isdigit() for f in fields[1:9]):
+        return None
+    ticks = [int(fields[column]) for column in (1, 2, 3, 6, 7, 8)]
+    return sum(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_rss_bytes(root: Path = ROOT) -> int | None:

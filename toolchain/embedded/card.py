@@ -45,9 +45,8 @@ byte-level BPE tokenizer (1024 tokens) was trained on stories of the same split.
 
 The weights as shipped (float16), evaluated in float32 on stories of the evaluation split.
 
-- Perplexity per token: {perplexity:.4f} ± {perplexity_se:.4f}
-  (standard error, clustered by document;
-  {documents} stories, {scored:,} tokens, one story per document, BOS first, no EOS).
+- Perplexity per token: {perplexity:.4f} ± {perplexity_se:.4f} (standard error, clustered by
+  document; {documents} stories, {scored:,} tokens, one story per document, BOS first, no EOS).
 - Minimal pairs, right word more likely than wrong; chance is 50%:
 
 | kind | right | pairs | accuracy |
@@ -66,11 +65,12 @@ def write_card(folder: Path, scores: Scores, training: dict[str, float]) -> None
         f"| {kind} | {a.correct} | {a.total} | {a.correct / a.total:.1%} |"
         for kind, a in scores.accuracy.items()
     ]
-    weights = (folder / "model.safetensors").stat().st_size
+    weights = (folder / "model.safetensors").read_bytes()
+    header = 8 + int.from_bytes(weights[:8], "little")
     text = README.format(
         **training,
-        parameters=weights // 2,
-        bytes=weights,
+        parameters=(len(weights) - header) // 2,
+        bytes=len(weights),
         perplexity=scores.perplexity,
         perplexity_se=scores.perplexity_se,
         documents=scores.documents,

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import math
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from toolchain.cli.output import progress_on_stderr
 from toolchain.embedded.card import write_card
 from toolchain.embedded.grammar import documents, stories
 from toolchain.embedded.score import score, token_losses
+from toolchain.progress import SILENT, Progress
 
 VOCABULARY = 1024
 BOS, EOS = "<s>", "</s>"
@@ -32,6 +32,7 @@ POOL_BATCHES = 16
 """Batches are cut from this many batches' worth of stories sorted by length, to pad little."""
 WARMUP_STEPS = 100
 FINAL_LEARNING_RATE_RATIO = 0.02
+NOTE_EVERY = 50
 
 
 @dataclass(frozen=True)
@@ -134,15 +135,15 @@ def optimizer_for(model: nn.Module, training: Training) -> torch.optim.AdamW:
     )
 
 
-def train(training: Training, out: Path, save_every: int) -> None:
+def train(training: Training, out: Path, save_every: int = 0, progress: Progress = SILENT) -> None:
     """Train from nothing and save tokenizer, float16 weights and model card in `out`.
 
     Args:
         training: steps, batch size, learning rate and seed.
         out: folder; files of an earlier run are replaced.
         save_every: also save every so many steps; 0 saves only at the end.
+        progress: hears the loss.
     """
-    torch.set_num_threads(1)
     torch.manual_seed(training.seed)
     tokenizer = train_tokenizer()
     model = new_model(tokenizer)
@@ -160,9 +161,8 @@ def train(training: Training, out: Path, save_every: int) -> None:
         optimizer.zero_grad()
         tokens += scored
         done = step + 1
-        if done % 50 == 0 or done == training.steps:
-            seconds = time.monotonic() - start
-            print(f"step {done} loss {loss.item():.4f} {seconds:.0f} s", file=sys.stderr)
+        if done % NOTE_EVERY == 0:
+            progress.note(f"step {done} loss {loss:.4f} {time.monotonic() - start:.0f} s")
         if done == training.steps or (save_every and done % save_every == 0):
             save(model, tokenizer, training, out, done, tokens)
 
@@ -170,16 +170,21 @@ def train(training: Training, out: Path, save_every: int) -> None:
 def save(
     model: Any, tokenizer: Any, training: Training, out: Path, steps: int, tokens: int
 ) -> None:
-    """Save the checkpoint as it is now, scored as saved."""
+    """Save the checkpoint as it is after `steps` steps, scored as saved."""
     out.mkdir(parents=True, exist_ok=True)
+    facts = {
+        "steps": steps,
+        "batch": training.batch,
+        "learning_rate": training.learning_rate,
+        "seed": training.seed,
+        "planned_steps": training.steps,
+        "tokens": tokens,
+    }
     with tempfile.TemporaryDirectory(dir=out.parent) as name:
         folder = Path(name)
         copy.deepcopy(model).half().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        scores = score(folder, training.card_documents, training.card_items)
-        facts = asdict(training) | {"steps": steps, "planned_steps": training.steps}
-        write_card(folder, scores, facts | {"tokens": tokens})
-        print(json.dumps(asdict(scores)), file=sys.stderr)
+        write_card(folder, score(folder, training.card_documents, training.card_items), facts)
         for file in folder.iterdir():
             file.chmod(0o644)
             file.replace(out / file.name)
@@ -196,7 +201,9 @@ def main() -> None:
     parser.add_argument("--save-every", type=int, default=0)
     args = parser.parse_args()
     training = Training(args.steps, args.batch, args.learning_rate, args.seed)
-    train(training, args.out, args.save_every)
+    torch.set_num_threads(1)  # sums in another order would give other weights
+    with progress_on_stderr() as progress:
+        train(training, args.out, args.save_every, progress)
 
 
 if __name__ == "__main__":

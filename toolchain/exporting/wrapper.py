@@ -12,15 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError
 from toolchain.model import families
-from toolchain.model.checkpoint import Checkpoint
+from toolchain.model.spec import ModelSpec
 
 FIXED_ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings whose frequencies do not depend on the length of the sequence."""
+
+Rotate = Callable[[Tensor], Tensor]
+"""Rotary embedding of queries or keys [1,S,heads,head_dim] at the positions of this call."""
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, query [1,S,H,D], key [1,S,K,D], value [1,S,K,D]) -> [1,S,H,D]; keeps the cache."""
@@ -46,49 +47,40 @@ def check_rope(config: dict[str, Any], name: str) -> None:
 
 
 class Decoder(nn.Module):
-    """Embedding, decoder layers, final norm and head of a checkpoint, with attention left open."""
+    """Embedding, layers, final norm and head of a loaded model; rotation and attention left open.
+
+    Args:
+        model: what `Checkpoint.load` returns; its modules are shared, not copied.
+        spec: its shapes.
+        context: positions that the rotary tables cover.
+    """
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, checkpoint: Checkpoint, context: int) -> None:
+    def __init__(self, model: nn.Module, spec: ModelSpec, context: int) -> None:
         super().__init__()
-        model = checkpoint.load()
-        self.family = checkpoint.family
-        self.shapes: tuple[LayerShape, ...] = checkpoint.spec.layers
+        self.family = spec.family
+        self.shapes = spec.layers
         self.context = context
         self.embedding = families.embedding(model)
         self.layers = families.decoder_layers(model)
         self.norm = families.final_norm(model)
         self.head = families.head(model)
-        if checkpoint.spec.tie_word_embeddings:
-            self.head.weight = self.embedding.weight
         half = self.shapes[0].head_dim // 2
-        cos, sin = families.rotary_embedding(model)(
-            torch.zeros(1, dtype=torch.float32), torch.arange(context)[None]
-        )
-        # Both halves of a rotary table are equal: keep one.
+        cos, sin = families.rotary_embedding(model)(torch.zeros(1), torch.arange(context)[None])
+        # The two halves of a rotary table are equal: keep one, [context, head_dim / 2].
         self.register_buffer("cos", cos[0, :, :half].contiguous(), persistent=False)
         self.register_buffer("sin", sin[0, :, :half].contiguous(), persistent=False)
 
-    def forward(self, tokens: Tensor, positions: Tensor, attend: Attend) -> Tensor:
-        """Logits of every position.
-
-        Args:
-            tokens: int64 [1,S].
-            positions: int64 [S], below the context length.
-            attend: attention with a cache.
-
-        Returns:
-            float32 [1,S,V].
-        """
-        cos, sin = self.cos[positions][:, None], self.sin[positions][:, None]
+    def forward(self, tokens: Tensor, rotate: Rotate, attend: Attend) -> Tensor:
+        """Logits float32 [1,S,V] after each of `tokens` int64 [1,S]."""
         hidden = self.embedding(tokens)
         for index, layer in enumerate(self.layers):
             normed = layer.get_submodule(self.family.attention_norm)(hidden)
             query, key, value = self._query_key_value(index, layer, normed)
-            mixed = attend(index, _rotate(query, cos, sin), _rotate(key, cos, sin), value)
-            hidden = hidden + layer.get_submodule(self.family.output)(mixed.flatten(2))
+            mixed = attend(index, rotate(query), rotate(key), value)
+            hidden = hidden + layer.get_submodule(self.family.output)(_join(mixed))
             normed = layer.get_submodule(self.family.mlp_norm)(hidden)
             hidden = hidden + layer.get_submodule(self.family.mlp)(normed)
         logits: Tensor = self.head(self.norm(hidden))
@@ -98,32 +90,30 @@ class Decoder(nn.Module):
         self, index: int, layer: nn.Module, hidden: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         shape = self.shapes[index]
-        parts = (
-            (self.family.query, shape.num_attention_heads),
-            (self.family.key, shape.num_key_value_heads),
-            (self.family.value, shape.num_key_value_heads),
-        )
-        query, key, value = (
-            layer.get_submodule(name)(hidden).unflatten(-1, (heads, shape.head_dim))
-            for name, heads in parts
-        )
+        query = _split(layer.get_submodule(self.family.query)(hidden), shape.num_attention_heads)
+        key = _split(layer.get_submodule(self.family.key)(hidden), shape.num_key_value_heads)
+        value = _split(layer.get_submodule(self.family.value)(hidden), shape.num_key_value_heads)
         if self.family.query_key_norm:
             query = layer.get_submodule(self.family.query_norm)(query)
             key = layer.get_submodule(self.family.key_norm)(key)
         return query, key, value
 
 
-def _rotate(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of [1,S,H,D] by tables [S,1,D/2], pairs (i, i + D/2) as in transformers."""
-    first, second = heads.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+def _split(rows: Tensor, heads: int) -> Tensor:
+    """[1,S,H*D] -> [1,S,H,D]; -1 for S, because XNNPACK takes no symbolic shape."""
+    return rows.view(1, -1, heads, rows.shape[2] // heads)
+
+
+def _join(heads: Tensor) -> Tensor:
+    """[1,S,H,D] -> [1,S,H*D]."""
+    return heads.view(1, -1, heads.shape[2] * heads.shape[3])
 
 
 class StaticDecoder(nn.Module):
-    """Keys and values in buffers [1, context, kv_heads, head_dim], through ExecuTorch's own ops.
+    """Keys and values in buffers [1, context, kv_heads, head_dim], through ExecuTorch's LLM ops.
 
     Attention sees positions 0..input_pos+S-1 only, so what an earlier sequence left behind does not
-    matter: starting again at `input_pos` 0 is a reset.
+    matter: starting again at `input_pos` 0 is a reset. `register_llm_ops` must have run.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -140,7 +130,14 @@ class StaticDecoder(nn.Module):
         length = tokens.shape[1]
         torch._check(start >= 0)
         torch._check(start + length <= self.decoder.context)
+        positions = torch.arange(length) + input_pos
+        cos, sin = self.decoder.cos[positions][:, None], self.decoder.sin[positions][:, None]
         ops = torch.ops.llama
+
+        def rotate(heads: Tensor) -> Tensor:
+            first, second = heads.chunk(2, dim=-1)
+            turned = (first * cos - second * sin, second * cos + first * sin)
+            return torch.cat(turned, dim=-1)
 
         def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             keys, values = self.get_buffer(f"key_{index}"), self.get_buffer(f"value_{index}")
@@ -149,24 +146,23 @@ class StaticDecoder(nn.Module):
             mixed: Tensor = ops.custom_sdpa(query, keys, values, start, None, 0.0, True)
             return mixed
 
-        positions = torch.arange(length) + input_pos
-        logits: Tensor = self.decoder(tokens, positions, attend)
+        logits: Tensor = self.decoder(tokens, rotate, attend)
         return logits
 
 
 class FunctionalDecoder(nn.Module):
-    """Keys and values as inputs and outputs [1, kv_heads, P, head_dim]; P may be 0."""
+    """Keys and values as inputs and outputs [1, kv_heads, P, head_dim], P >= 0, in ONNX's own ops."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
 
     def forward(self, input_ids: Tensor, past_key_values: list[Tensor]) -> tuple[Tensor, ...]:
-        """One step.
+        """Append S tokens to the P that `past_key_values` holds.
 
         Args:
             input_ids: int64 [1,S].
-            past_key_values: for each layer key and value, float32 [1,kv_heads,P,head_dim].
+            past_key_values: each layer's key and value, float32 [1,kv_heads,P,head_dim].
 
         Returns:
             Logits float32 [1,S,V], then each layer's key and value [1,kv_heads,P+S,head_dim].
@@ -176,14 +172,29 @@ class FunctionalDecoder(nn.Module):
         mask = torch.arange(past + length) <= positions[:, None]
         present: list[Tensor] = []
 
-        def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys = torch.cat((past_key_values[2 * index], key.transpose(1, 2)), dim=2)
-            values = torch.cat((past_key_values[2 * index + 1], value.transpose(1, 2)), dim=2)
-            present.extend((keys, values))
-            mixed = functional.scaled_dot_product_attention(
-                query.transpose(1, 2), keys, values, attn_mask=mask, enable_gqa=True
+        def rotate(heads: Tensor) -> Tensor:
+            turned = torch.onnx.ops.rotary_embedding(
+                _join(heads),
+                self.decoder.cos,
+                self.decoder.sin,
+                positions[None],
+                num_heads=heads.shape[2],
             )
-            return mixed.transpose(1, 2)
+            return _split(turned, heads.shape[2])
 
-        logits = self.decoder(input_ids, positions, attend)
+        def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            mixed, keys, values, _ = torch.onnx.ops.attention(
+                _join(query),
+                _join(key),
+                _join(value),
+                mask,
+                past_key_values[2 * index],
+                past_key_values[2 * index + 1],
+                q_num_heads=query.shape[2],
+                kv_num_heads=key.shape[2],
+            )
+            present.extend((keys, values))
+            return _split(mixed, query.shape[2])
+
+        logits = self.decoder(input_ids, rotate, attend)
         return (logits, *present)
