@@ -179,8 +179,8 @@ def markdown(table: list[Cell], ships_after_small_pilot: float) -> str:
         f"Simulation with known truth, {TRIALS} evaluations per row, margin {MARGIN:.0%}, alpha "
         f"{ALPHA}. Documents have log-normal lengths (median {MEDIAN_TOKENS} tokens), their own "
         f"mean (spread {DOCUMENT_SPREAD} nats) and heavy-tailed tokens (t with {TOKEN_FREEDOM} "
-        f"degrees of freedom, spread {TOKEN_SPREAD} nats). Simulation error of a share near {ALPHA}: "
-        f"± {error:.4f}.",
+        f"degrees of freedom, spread {TOKEN_SPREAD} nats). Simulation error of a share near "
+        f"{ALPHA}: ± {error:.4f}.",
         "",
         f"* Planned: `documents_needed` asks for {planned} documents for a model at half the "
         f"margin, with probability {POWER:.0%}, when the spread between documents is known (a "
@@ -202,8 +202,8 @@ def markdown(table: list[Cell], ships_after_small_pilot: float) -> str:
     lines += [
         "",
         f"At the margin the gate should ship {ALPHA:.0%}. The clustered SE runs slightly low on "
-        f"few documents of unequal length: {fewest.gate_ships:.1%} at {fewest.documents}. The point "
-        "estimate ships half of the models that are exactly at the margin, at any size.",
+        f"few documents of unequal length: {fewest.gate_ships:.1%} at {fewest.documents}. The "
+        "point estimate ships half of the models that are exactly at the margin, at any size.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -15,6 +16,9 @@ def main(argv: list[str] | None = None) -> int:
 
     Set PAREDOWN_DEBUG=1 to see the traceback of an internal error.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A model may say what the terminal's encoding cannot.
+        sys.stdout.reconfigure(errors="replace")
     try:
         status = run(parser().parse_args(argv))
         sys.stdout.flush()

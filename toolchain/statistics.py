@@ -27,9 +27,9 @@ class MeanEstimate:
 
 def t_quantile(probability: float, degrees_of_freedom: int) -> float:
     """Quantile of Student's t."""
-    from scipy.stats import t
+    from scipy.special import stdtrit  # scipy.stats gives the same bits 30 times slower
 
-    return float(t.ppf(probability, degrees_of_freedom))
+    return float(stdtrit(degrees_of_freedom, probability))
 
 
 def sample_mean(values: Sequence[float]) -> MeanEstimate:

@@ -26,6 +26,9 @@ from toolchain.validation.verdict import (
     parse_margins,
 )
 
+NO_DEADLINE = settings(deadline=None)
+"""The first example imports scipy."""
+
 DOCUMENT = st.tuples(st.floats(-50, 50), st.integers(1, 400))
 DOCUMENTS = st.lists(DOCUMENT, min_size=2, max_size=40)
 MARGIN = st.floats(1e-4, 2)
@@ -38,6 +41,7 @@ def split(documents: list[tuple[float, int]]) -> tuple[list[float], list[int]]:
     return list(sums), list(counts)
 
 
+@NO_DEADLINE
 @given(DOCUMENTS, MARGIN, MARGIN, ALPHA)
 def test_tightening_the_margin_never_turns_hold_into_ship(
     documents: list[tuple[float, int]], one: float, other: float, alpha: float
@@ -50,6 +54,7 @@ def test_tightening_the_margin_never_turns_hold_into_ship(
         assert non_inferiority(sums, counts, tight, alpha).outcome == FAIL
 
 
+@NO_DEADLINE
 @given(DOCUMENTS, MARGIN, ALPHA, ALPHA)
 def test_tightening_alpha_never_turns_hold_into_ship(
     documents: list[tuple[float, int]], margin: float, one: float, other: float
@@ -60,6 +65,7 @@ def test_tightening_alpha_never_turns_hold_into_ship(
         assert non_inferiority(sums, counts, margin, loose).outcome == PASS
 
 
+@NO_DEADLINE
 @given(DOCUMENTS, MARGIN, ALPHA)
 def test_the_difference_and_its_error_equal_brute_force(
     documents: list[tuple[float, int]], margin: float, alpha: float
@@ -78,6 +84,7 @@ def test_the_difference_and_its_error_equal_brute_force(
     assert test.lower <= test.difference.mean <= test.upper
 
 
+@NO_DEADLINE
 @given(DOCUMENTS, st.integers(2, 9), MARGIN, ALPHA)
 def test_longer_copies_of_every_document_change_nothing(
     documents: list[tuple[float, int]], times: int, margin: float, alpha: float
@@ -90,6 +97,7 @@ def test_longer_copies_of_every_document_change_nothing(
     assert scaled.lower == pytest.approx(base.lower, rel=1e-9, abs=1e-9)
 
 
+@NO_DEADLINE
 @given(DOCUMENTS, MARGIN, ALPHA, st.floats(0, 1))
 def test_a_worse_artifact_never_ships_where_a_better_one_holds(
     documents: list[tuple[float, int]], margin: float, alpha: float, worse: float
@@ -103,6 +111,7 @@ def test_a_worse_artifact_never_ships_where_a_better_one_holds(
         assert non_inferiority(shifted, counts, margin, alpha).outcome != PASS
 
 
+@NO_DEADLINE
 @given(
     st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9), st.integers(1, 99)), min_size=2),
     MARGIN,
@@ -119,6 +128,7 @@ def test_the_order_of_documents_does_not_matter(
     assert one == other
 
 
+@NO_DEADLINE
 @given(st.floats(1e-4, 1), st.floats(1e-6, 1), st.integers(2, 500), ALPHA)
 def test_documents_needed_is_the_smallest_number_that_settles(
     gap: float, standard_error: float, documents: int, alpha: float
@@ -137,8 +147,8 @@ def test_documents_needed_is_the_smallest_number_that_settles(
         assert needed == 2 or not settles(needed - 1)
 
 
+@NO_DEADLINE
 @given(st.integers(1, 60), st.integers(20, 80))
-@settings(deadline=None)
 def test_an_open_question_asks_for_more_documents_than_it_had(seed: int, count: int) -> None:
     generator = np.random.default_rng(seed)
     lengths = generator.integers(10, 90, count)
@@ -162,6 +172,7 @@ def test_the_clustered_error_agrees_with_the_bootstrap(seed: int) -> None:
     assert clustered == pytest.approx(bootstrap, rel=0.05)
 
 
+@NO_DEADLINE
 @given(st.lists(OUTCOME, min_size=1, max_size=4))
 def test_only_gates_that_all_pass_ship(outcomes: list[str]) -> None:
     gates = [GateResult("G", "gate", "rule", o, "sentence", []) for o in outcomes]
@@ -170,6 +181,7 @@ def test_only_gates_that_all_pass_ship(outcomes: list[str]) -> None:
     assert (verdict == FAIL) == (FAIL in outcomes)
 
 
+@NO_DEADLINE
 @given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9), st.integers(1, 99)), min_size=2))
 def test_a_gate_result_survives_json(nlls: list[tuple[float, float, int]]) -> None:
     scores = [PairedScores(n, d * n, a * n, abs(a - d), n // 2) for d, a, n in nlls]
@@ -177,6 +189,7 @@ def test_a_gate_result_survives_json(nlls: list[tuple[float, float, int]]) -> No
     assert loads(GateResult, dumps(result)) == result
 
 
+@NO_DEADLINE
 @given(st.floats(1e-6, 1e6))
 def test_percent_and_share_are_the_same_margin(share: float) -> None:
     assert parse_margins([f"ppl={share!r}"]) == {METRICS[0]: share}

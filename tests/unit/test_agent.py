@@ -273,7 +273,7 @@ def _conversation(folder: Path, template: str | None, as_file: bool = True) -> C
         path = folder / "tokenizer_config.json"
         config = json.loads(path.read_text())
         path.write_text(json.dumps({**config, "chat_template": template}))
-    manifest = write_manifest(folder)
+    write_manifest(folder)
     engine = FakeEngine(vocab_size=258, context_length=200)
     return Conversation(folder, open_bundle(folder), engine)
 

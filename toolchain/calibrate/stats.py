@@ -85,7 +85,7 @@ class ProjectionStatistics:
     def in_float64(self) -> ProjectionStatistics:
         """The same sums in float64 on the CPU, ready for solving."""
         tensors = (getattr(self, f.name) for f in fields(self)[:-1])
-        return ProjectionStatistics(*(t.double().cpu() for t in tensors), tokens=self.tokens)
+        return ProjectionStatistics(*(t.cpu().double() for t in tensors), tokens=self.tokens)
 
     @property
     def centred_gram(self) -> Tensor:

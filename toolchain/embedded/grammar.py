@@ -6,7 +6,7 @@ A story is a row of scenes about one hero and one friend. Scenes are templates i
     [A.He]          the pronoun of a person (also .he .his .himself .boy); [A.He!] is a probe
     <walk>          a verb for one subject in the story's tense; <walk+> for many;
                     <walk:s> for the number of slot s; <=be> in the present tense (speech);
-                    a trailing ! makes a probe where the two numbers differ
+                    a trailing ! makes a probe where a noun of the other number stands before it
     {kind:right|wrong}   a probe: `right` is written, `wrong` is remembered
 
 A probe is a place where the text before decides the next word, so every story carries its own
@@ -121,7 +121,7 @@ class Teller:
         return Story(self._text, tuple(self._items))
 
     def _expand(self, template: str) -> str:
-        return _VERB.sub(self._verb, _SLOT.sub(self._slot, template))
+        return _SLOT.sub(self._slot, _VERB.sub(self._verb, template))
 
     def _slot(self, match: re.Match[str]) -> str:
         key, form, probed = match.groups()
@@ -137,7 +137,11 @@ class Teller:
         many = self.many[number[1:]] if number and number != "+" else bool(number)
         past = self.past and not present
         right, wrong = conjugate(verb, many, past), conjugate(verb, not many, past)
-        return f"{{agreement:{right}|{wrong}}}" if probed and right != wrong else right
+        nouns = {key for key, _, _ in _SLOT.findall(match.string[: match.start()])}
+        attracted = any(self.many.get(key, many) != many for key in nouns)
+        return (
+            f"{{agreement:{right}|{wrong}}}" if probed and attracted and right != wrong else right
+        )
 
 
 def story(seed: str) -> Story:

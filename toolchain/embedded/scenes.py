@@ -108,8 +108,8 @@ def swapping(t: Teller) -> None:
     t.tell("[A] <bring> a [colour] [toy]. [B] <bring> a [colour3] [toy3].")
     t.tell(
         t.pick(
-            "[A] <like> the [toy3], and [B] <like> the [toy]. So they <trade+!>.",
-            "[A] <want> the [toy3] very much. They <decide+!> to swap.",
+            "[A] <like> the [toy3], and [B] <like> the [toy]. So they <trade+>.",
+            "[A] <want> the [toy3] very much. They <decide+> to swap.",
         )
     )
     t.tell("Now [A] <have> the {recall:[toy3]|[toy]} and [B] <have> the {recall:[toy]|[toy3]}.")
@@ -154,15 +154,15 @@ def gathering(t: Teller) -> None:
     )
     t.tell(
         t.pick(
-            "Now there <be+!> {counting:[sum]|[sum_not]} [things].",
-            "[A] <count> the [things]. There <be+!> {counting:[sum]|[sum_not]}.",
+            "Now there <be+> {counting:[sum]|[sum_not]} [things].",
+            "[A] <count> the [things]. There <be+> {counting:[sum]|[sum_not]}.",
             '"We have {counting:[sum]|[sum_not]} [things] now," <say> [B].',
         )
     )
     t.postpone(
         t.pick(
             "[A] <show> the {counting:[sum]|[sum_not]} {recall:[things]|[others]} to [B].",
-            "The {counting:[sum]|[sum_not]} [things] <be+!> still there.",
+            "The {counting:[sum]|[sum_not]} [things] <be+> still there.",
         )
     )
     t.morals.append("Little by little, a little becomes a lot.")
@@ -188,7 +188,7 @@ def sharing(t: Teller) -> None:
         t.tell("[A] <give> [m] to [B] and <keep> {counting:[rest]|[rest_not]}.")
         t.morals.append("Sharing makes a friend happy.")
     else:
-        t.tell("[A] <lose> [m] on the way, so only {counting:[rest]|[rest_not]} <be+!> left.")
+        t.tell("[A] <lose> [m] on the way, so only {counting:[rest]|[rest_not]} <be+> left.")
         t.morals.append("Look after your things.")
 
 
@@ -198,22 +198,22 @@ def rain(t: Teller) -> None:
     if t.rng.random() < 0.5:
         t.slots["ready"], t.slots["other"] = t.rng.sample(["umbrella", "house", "tent", "cave"], 2)
         t.tell(
-            "[A] <have> an umbrella. They both <stay+> under the umbrella and <be+!> dry."
+            "[A] <have> an umbrella. They both <stay+> under the umbrella and <be+> dry."
             if t.slots["ready"] == "umbrella"
-            else "[A] <see> a [ready]. They <run+!> into the {recall:[ready]|[other]} and <stay+!>"
+            else "[A] <see> a [ready]. They <run+> into the {recall:[ready]|[other]} and <stay+>"
             " dry."
         )
         t.morals.append("It is good to be ready for rain.")
         return
     t.tell(
         t.pick(
-            "[A] <have> no umbrella, so [A.his!] clothes <be+!> wet.",
+            "[A] <have> no umbrella, so [A.his!] clothes <be+> wet.",
             "[A] <get> very wet because [A.he!] <have> no umbrella.",
         )
     )
     t.tell(
         t.pick(
-            "The clothes near the fire <be+!> soon dry again.",
+            "The clothes near the fire <be+> soon dry again.",
             "[B] <bring> a warm towel, and soon [A] <be> dry again.",
         )
     )
@@ -295,7 +295,7 @@ def sizes(t: Teller) -> None:
         t.pick(
             "[B] <tell> a tale of the [low], the [middle] and the [high].",
             "[A] <open> a book about the [high], the [low] and the [middle].",
-            "They <talk+!> about the [middle], the [high] and the [low].",
+            "They <talk+> about the [middle], the [high] and the [low].",
         )
     )
     t.tell(
@@ -318,7 +318,7 @@ def shopping(t: Teller) -> None:
             "[A] <have> to buy [g1], [g2] and [g3].",
         )
     )
-    t.tell(t.pick("They <go+!> to the shop.", "The shops on the street <be+!> open."))
+    t.tell(t.pick("They <go+> to the shop.", "The shops on the street <be+> open."))
     t.postpone(
         "At home [A] <take> out the {recall:[g1]|[g4]}, the {recall:[g2]|[g4]} and the"
         " {recall:[g3]|[g4]}."
@@ -331,7 +331,7 @@ def door(t: Teller) -> None:
     t.slots["key1"], t.slots["key2"] = t.fresh(COLOURS), t.fresh(COLOURS)
     t.noun("gift", SCENERY)
     t.slots["look3"] = t.fresh(LOOKS)
-    t.tell("They <see+!> a [key1] door and a [key2] door.")
+    t.tell("They <see+> a [key1] door and a [key2] door.")
     mine, other = t.rng.sample(["key1", "key2"], 2)
     t.tell(
         f"[A] <have> a [{mine}] key, so [A.he!] <open> the {{recall:[{mine}]|[{other}]}} door."
@@ -353,8 +353,8 @@ def making(t: Teller) -> None:
         )
     else:
         t.tell(
-            "[A] and [B] <make+!> a little [made]. They <do+!> it {pronoun:themselves|himself}"
-            " and <be+!> proud of the {recall:[made]|[not_made]}."
+            "[A] and [B] <make+> a little [made]. They <do+> it {pronoun:themselves|himself}"
+            " and <be+> proud of the {recall:[made]|[not_made]}."
         )
     t.morals.append("Good work takes time.")
 
@@ -367,7 +367,7 @@ def ending(t: Teller) -> None:
     t.tell(
         t.pick(
             "In the evening [A] <go> home from the {recall:[place]|[place2]} and <sleep> well.",
-            "[A] and [B] <be+!> tired and happy. They <leave+!> the {recall:[place]|[place2]}.",
+            "[A] and [B] <be+> tired and happy. They <leave+> the {recall:[place]|[place2]}.",
             "At night [A] <dream> of the {recall:[place]|[place2]}.",
             "[A] <say> goodbye to [B] and <walk> home. [A.He!] <be> happy.",
         )

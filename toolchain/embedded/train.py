@@ -45,9 +45,9 @@ class Training:
     learning_rate: float
     """Peak, after the warm-up."""
     seed: int
-    card_documents: int = 500
+    card_documents: int = 400
     """Evaluation stories behind the card's perplexity."""
-    card_items: int = 1000
+    card_items: int = 800
     """Minimal pairs behind the card's accuracies."""
 
 

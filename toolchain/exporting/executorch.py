@@ -15,9 +15,7 @@ PACKAGES = ("executorch", "torch", "torchao", "transformers")
 """Packages whose versions determine the artifact."""
 
 
-def write(
-    decoder: Decoder, out: Path, bos_token_id: int | None, eos_token_ids: list[int]
-) -> None:
+def write(decoder: Decoder, out: Path, bos_token_id: int | None, eos_token_ids: list[int]) -> None:
     """Lower `decoder` and write `out / MODEL_FILE`.
 
     The method is `forward(tokens int64 [1,S], input_pos int64 [1]) -> logits float32 [1,S,V]` with
@@ -40,7 +38,10 @@ def _lower(decoder: Decoder, metadata: dict[str, Any]) -> Any:
     from executorch.exir.passes import MemoryPlanningPass
 
     longest = decoder.context - 1  # the ops' guards refuse a call that fills the whole cache
-    example = (torch.zeros(1, min(2, longest), dtype=torch.int64), torch.zeros(1, dtype=torch.int64))
+    example = (
+        torch.zeros(1, min(2, longest), dtype=torch.int64),
+        torch.zeros(1, dtype=torch.int64),
+    )
     length = torch.export.Dim("length", min=1, max=longest) if longest > 1 else 1
     exported = torch.export.export(
         StaticDecoder(decoder).eval(),
@@ -69,7 +70,7 @@ def _metadata(
     metadata: dict[str, Any] = {
         "get_max_seq_len": decoder.context - 1,
         "get_max_context_len": decoder.context,
-        "get_vocab_size": decoder.embedding.weight.shape[0],
+        "get_vocab_size": decoder.vocab_size,
         "get_n_layers": len(decoder.shapes),
         "use_kv_cache": True,
         "use_sdpa_with_kv_cache": True,

@@ -8,42 +8,18 @@ head counts may differ from layer to layer.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from toolchain.errors import BadRequestError
 from toolchain.model import families
 from toolchain.model.spec import ModelSpec
-
-FIXED_ROPE_TYPES = ("default", "linear", "llama3", "yarn")
-"""Rotary embeddings whose frequencies do not depend on the length of the sequence."""
 
 Rotate = Callable[[Tensor], Tensor]
 """Rotary embedding of queries or keys [1,S,heads,head_dim] at the positions of this call."""
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 """(layer, query [1,S,H,D], key [1,S,K,D], value [1,S,K,D]) -> [1,S,H,D]; keeps the cache."""
-
-
-def check_rope(config: dict[str, Any], name: str) -> None:
-    """Refuse a rotary embedding that changes with the length of the sequence.
-
-    Args:
-        config: the parsed config.json.
-        name: the model's name, for the message.
-
-    Raises:
-        BadRequestError: naming the type and the supported ones.
-    """
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = str(rope.get("rope_type") or rope.get("type") or "default")
-    if kind not in FIXED_ROPE_TYPES:
-        raise BadRequestError(
-            f"{name} uses the rotary embedding '{kind}', which cannot be exported",
-            f"supported: {', '.join(FIXED_ROPE_TYPES)}",
-        )
 
 
 class Decoder(nn.Module):
@@ -62,11 +38,14 @@ class Decoder(nn.Module):
         super().__init__()
         self.family = spec.family
         self.shapes = spec.layers
+        self.vocab_size = spec.vocab_size
         self.context = context
         self.embedding = families.embedding(model)
         self.layers = families.decoder_layers(model)
         self.norm = families.final_norm(model)
         self.head = families.head(model)
+        if spec.tie_word_embeddings:
+            self.head.weight = self.embedding.weight  # one tensor, so that ONNX stores it once
         half = self.shapes[0].head_dim // 2
         cos, sin = families.rotary_embedding(model)(torch.zeros(1), torch.arange(context)[None])
         # The two halves of a rotary table are equal: keep one, [context, head_dim / 2].
@@ -113,7 +92,8 @@ class StaticDecoder(nn.Module):
     """Keys and values in buffers [1, context, kv_heads, head_dim], through ExecuTorch's LLM ops.
 
     Attention sees positions 0..input_pos+S-1 only, so what an earlier sequence left behind does not
-    matter: starting again at `input_pos` 0 is a reset. `register_llm_ops` must have run.
+    matter: starting again at `input_pos` 0 is a reset. The ops must have been registered by
+    importing `executorch.extension.llm.custom_ops.custom_ops`.
     """
 
     def __init__(self, decoder: Decoder) -> None:
@@ -128,8 +108,8 @@ class StaticDecoder(nn.Module):
         """Logits float32 [1,S,V] of `tokens` int64 [1,S] that start at `input_pos` int64 [1]."""
         start = input_pos[0].item()
         length = tokens.shape[1]
-        torch._check(start >= 0)
-        torch._check(start + length <= self.decoder.context)
+        torch._check(start >= 0)  # type: ignore[no-untyped-call]
+        torch._check(start + length <= self.decoder.context)  # type: ignore[no-untyped-call]
         positions = torch.arange(length) + input_pos
         cos, sin = self.decoder.cos[positions][:, None], self.decoder.sin[positions][:, None]
         ops = torch.ops.llama
@@ -151,7 +131,7 @@ class StaticDecoder(nn.Module):
 
 
 class FunctionalDecoder(nn.Module):
-    """Keys and values as inputs and outputs [1, kv_heads, P, head_dim], P >= 0, in ONNX's own ops."""
+    """Keys and values as inputs and outputs [1, kv_heads, P, head_dim], in ONNX's own operators."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -162,7 +142,7 @@ class FunctionalDecoder(nn.Module):
 
         Args:
             input_ids: int64 [1,S].
-            past_key_values: each layer's key and value, float32 [1,kv_heads,P,head_dim].
+            past_key_values: each layer's key and value, float32 [1,kv_heads,P,head_dim], P >= 0.
 
         Returns:
             Logits float32 [1,S,V], then each layer's key and value [1,kv_heads,P+S,head_dim].

@@ -189,8 +189,14 @@ class Checkpoint:
 
     def layer(self, index: int, device: str = "cpu") -> nn.Module:
         """Decoder layer `index` as a float32 transformers module, weights of any width."""
+        return self.layer_from(index, self.layer_tensors(index), device)
+
+    def layer_from(
+        self, index: int, tensors: dict[str, torch.Tensor], device: str = "cpu"
+    ) -> nn.Module:
+        """Decoder layer `index` with the given tensors (by name within the layer) instead."""
         layer = copy.deepcopy(families.decoder_layers(self.skeleton)[index])
-        fill_(layer, self.layer_tensors(index), device)
+        fill_(layer, tensors, device)
         return layer
 
     def outer(self, device: str = "cpu") -> nn.Module:

@@ -157,6 +157,40 @@ def set_rotary_embedding_(model: nn.Module, module: nn.Module) -> None:
     model.get_submodule("model").rotary_emb = module
 
 
+def saved_model_type(
+    family: Family, hidden_size: int, num_attention_heads: int, biased: bool
+) -> str:
+    """The model_type that can hold `family`'s mathematics with that many heads.
+
+    Raises:
+        BadRequestError: a Llama with biases, whose head count does not divide its hidden size.
+    """
+    if not (family.heads_divide_hidden and hidden_size % num_attention_heads):
+        return family.model_type
+    if biased:
+        raise BadRequestError(
+            f"{num_attention_heads} heads do not divide hidden_size {hidden_size}, "
+            "and a Llama with biases cannot be saved otherwise",
+            "use another --ratio or a recovery without biases",
+        )
+    return "mistral"
+
+
+def bias_keys(family: Family, *, output: bool, mlp: bool) -> set[str]:
+    """Config keys that switch on a bias of o_proj or of the MLP where it is not always there.
+
+    Raises:
+        BadRequestError: the family has no such key.
+    """
+    wanted = [flag for want, flag in ((output, family.output_bias), (mlp, family.mlp_bias)) if want]
+    if not all(wanted):
+        raise BadRequestError(
+            f"recovery 'bias' adds biases, which a {family.model_type} cannot hold",
+            "use --recovery mask_tuning or least_squares",
+        )
+    return {flag for flag in wanted if isinstance(flag, str)}
+
+
 def with_shape(
     config: dict[str, Any],
     *,
@@ -178,14 +212,10 @@ def with_shape(
     out["num_attention_heads"] = num_attention_heads
     out["num_key_value_heads"] = num_key_value_heads
     out["intermediate_size"] = intermediate_size
-    if family.heads_divide_hidden and config["hidden_size"] % num_attention_heads:
-        if any(family.has_bias(f, config) for f in (family.output_bias, family.mlp_bias)):
-            raise BadRequestError(
-                f"{num_attention_heads} heads do not divide hidden_size {config['hidden_size']}, "
-                "and a Llama with biases cannot be saved otherwise",
-                "use another --ratio or a recovery without biases",
-            )
-        out["model_type"] = "mistral"
+    biased = any(family.has_bias(f, config) for f in (family.output_bias, family.mlp_bias))
+    saved_type = saved_model_type(family, config["hidden_size"], num_attention_heads, biased)
+    if saved_type != family.model_type:
+        out["model_type"] = saved_type
         out["architectures"] = ["MistralForCausalLM"]
         out["sliding_window"] = None
         for key in ("attention_bias", "mlp_bias", "pretraining_tp"):

@@ -15,6 +15,7 @@ from toolchain.recipe import ValidateSettings
 from toolchain.store import sha256_file
 from toolchain.validation import parity, quality
 from toolchain.validation.integrity import integrity_gate
+from toolchain.validation.text import GateText, parity_sequences, read_gate_text
 from toolchain.validation.verdict import (
     PASS,
     SKIPPED,
@@ -25,7 +26,6 @@ from toolchain.validation.verdict import (
     overall,
     summarize,
 )
-from toolchain.validation.windows import GateText, parity_sequences, read_gate_text
 
 
 def validate_bundle(

@@ -48,7 +48,8 @@ class LogitDifference:
         self.sum_abs += float(error.sum())
         self.signal += float(reference.square().sum())
         self.noise += float(error.square().sum())
-        self.kl += float(kl_divergence(reference, candidate).sum())
+        p, q = reference.log_softmax(-1), candidate.log_softmax(-1)
+        self.kl += float(kl_divergence(p, q).sum())
         self.agreements += int((reference.argmax(-1) == candidate.argmax(-1)).sum())
 
     @property
@@ -101,23 +102,13 @@ class PairedScores:
 
     def _add_block(self, dense: Tensor, artifact: Tensor, targets: Tensor) -> None:
         self.tokens += targets.shape[0]
-        self.dense_nll += float(torch.nn.functional.cross_entropy(dense, targets, reduction="sum"))
-        self.artifact_nll += float(
-            torch.nn.functional.cross_entropy(artifact, targets, reduction="sum")
-        )
-        self.kl += float(kl_divergence(dense, artifact).sum())
+        p, q = dense.log_softmax(-1), artifact.log_softmax(-1)
+        self.dense_nll -= float(p.gather(-1, targets[:, None]).sum())
+        self.artifact_nll -= float(q.gather(-1, targets[:, None]).sum())
+        self.kl += float(kl_divergence(p, q).sum())
         self.agreements += int((dense.argmax(-1) == artifact.argmax(-1)).sum())
 
 
-def kl_divergence(reference: Tensor, candidate: Tensor) -> Tensor:
-    """KL(softmax(reference) || softmax(candidate)) in nats.
-
-    Args:
-        reference: logits [S, V].
-        candidate: logits [S, V].
-
-    Returns:
-        [S].
-    """
-    p, q = reference.log_softmax(-1), candidate.log_softmax(-1)
+def kl_divergence(p: Tensor, q: Tensor) -> Tensor:
+    """KL(p || q) in nats from log-probabilities [S, V]; [S]."""
     return (p.exp() * (p - q)).sum(-1)

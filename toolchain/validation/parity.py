@@ -178,12 +178,12 @@ def parity_gate(numbers: ParityNumbers, limits: ParityLimits) -> GateResult:
         failed[0].sentence
         if failed
         else (
-            f"largest |logit difference| from torch {worst:.2e} over {numbers.prefill.positions} "
+            f"logits differ from torch by at most {worst:.2e} over {numbers.prefill.positions} "
             "positions, prefill and decode"
         )
     )
     rule = (
-        f"max |logit difference| <= {limits.max_abs_logit:g} and top-1 >= {limits.top1:g}"
+        f"largest logit difference <= {limits.max_abs_logit:g} and top-1 >= {limits.top1:g}"
         " at every position, in prefill and in decode; prefill = decode; replay identical"
     )
     measures: dict[str, Measure] = {"positions": Measure(numbers.prefill.positions)}
@@ -205,7 +205,7 @@ def _max_finding(name: str, difference: LogitDifference, limits: ParityLimits) -
     return Finding(
         name,
         passed,
-        f"{name}: largest |logit difference| {difference.max_abs:.2e}, "
+        f"{name}: largest logit difference {difference.max_abs:.2e}, "
         f"allowed {limits.max_abs_logit:g}",
     )
 

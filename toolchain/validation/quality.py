@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from runtime_py.engines import Engine
+from toolchain.calibrate.sources import pieces
 from toolchain.progress import SILENT, Progress, track
 from toolchain.statistics import MeanEstimate, cluster_mean
 from toolchain.validation.logits import PairedScores
 from toolchain.validation.noninferiority import POWER, NonInferiority, non_inferiority
 from toolchain.validation.verdict import FAIL, PASS, Finding, GateResult, Measure, finite
-from toolchain.validation.windows import windows
 
 TITLE = "non-inferiority"
 
@@ -27,6 +27,8 @@ def score_documents(
     progress: Progress = SILENT,
 ) -> list[PairedScores]:
     """Teacher-forced scores of both models on the same tokens, per document.
+
+    A document longer than the context is cut into pieces, which stay in its cluster.
 
     Args:
         model: the dense transformers model, float32.
@@ -41,13 +43,12 @@ def score_documents(
     title = "Comparing the dense model and the bundle"
     for document in track(documents, progress, title, len(documents)):
         total = PairedScores()
-        for window in windows(document, engine.context_length, bos_token_id):
-            targets = torch.tensor(window.ids[window.first_scored :])
-            keep = slice(window.first_scored - 1, None)
+        for piece in pieces(document, engine.context_length, bos_token_id):
+            inputs, targets = piece[:-1], torch.tensor(piece[1:])
             engine.reset()
-            artifact = torch.from_numpy(engine.prefill(window.ids[:-1])[keep])
+            artifact = torch.from_numpy(engine.prefill(inputs))
             with torch.inference_mode():
-                dense = model(torch.tensor([window.ids[:-1]]), use_cache=False).logits[0, keep]
+                dense = model(torch.tensor([inputs]), use_cache=False).logits[0]
                 total.add(dense, artifact, targets)
         scores.append(total)
     return scores

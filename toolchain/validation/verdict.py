@@ -196,7 +196,8 @@ def verdict_markdown(verdict: Verdict) -> str:
     lines = [f"# {verdict.summary}", "", *_gates_table(verdict), "", *_quality_table(verdict)]
     for gate in verdict.gates:
         lines += ["", f"## {gate.gate} {gate.title}", "", f"Rule: {gate.rule}", ""]
-        lines += [f"- {_mark(f)} {f.name}: {f.sentence}" for f in gate.findings]
+        lines += [f"- {_mark(f)} {f.sentence}" for f in gate.findings]
+        lines += [f"- {k}: {_number(m.value)}" for k, m in gate.measures.items() if m.low is None]
         if not gate.findings:
             lines.append(gate.sentence)
     lines += ["", "## What was compared", "", *_facts(verdict), ""]
@@ -213,17 +214,17 @@ def _gates_table(verdict: Verdict) -> list[str]:
 
 
 def _quality_table(verdict: Verdict) -> list[str]:
+    """Every number that has an interval; the others stand with their gate."""
     level = f"{1 - verdict.criteria.alpha:.4g}"
-    lines = [
-        f"| number | value | SE | bounds, one-sided, level {level} |",
-        "| --- | --- | --- | --- |",
+    rows = [
+        f"| {name} | {_number(m.value)} | {_number(m.standard_error)} | "
+        f"{_number(m.low)} to {_number(m.high)} |"
+        for gate in verdict.gates
+        for name, m in gate.measures.items()
+        if m.low is not None
     ]
-    for gate in verdict.gates:
-        for name, m in gate.measures.items():
-            bounds = "" if m.low is None else f"{_number(m.low)} to {_number(m.high)}"
-            error = "" if m.standard_error is None else _number(m.standard_error)
-            lines.append(f"| {gate.gate} {name} | {_number(m.value)} | {error} | {bounds} |")
-    return lines
+    head = f"| number | value | SE | bounds, one-sided, level {level} each |"
+    return [head, "| --- | --- | --- | --- |", *rows] if rows else ["No numbers: no gate ran."]
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""The text of the gates: documents, their tokens, and windows that fit the exported context."""
+"""The text of the gates: held-out documents, as token ids."""
 
 from __future__ import annotations
 
@@ -13,27 +13,19 @@ from toolchain.errors import BadRequestError
 
 @dataclass(frozen=True)
 class GateText:
-    """Held-out documents as token ids, with the hash of the text itself."""
+    """Held-out documents, with the hash of the text itself."""
 
     source: str
     sha256: str
     documents: list[list[int]]
-    """Token ids, BOS first where the model has one; each holds at least two ids."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Ids that are fed together; `ids[first_scored:]` are the ones whose likelihood counts."""
-
-    ids: list[int]
-    first_scored: int
+    """Token ids, BOS first where the tokenizer has one; each holds at least two ids."""
 
 
 def read_gate_text(source: str, tokenizer: Any) -> GateText:
     """Read and encode the text that the gates are judged on.
 
     Args:
-        source: `builtin` or a text file, one document between separators.
+        source: `builtin` or a text file.
         tokenizer: the reference's tokenizer.
 
     Raises:
@@ -48,28 +40,6 @@ def read_gate_text(source: str, tokenizer: Any) -> GateText:
             "give held-out text with more documents",
         )
     return GateText(source, sha256_of_json(texts), documents)
-
-
-def windows(document: Sequence[int], context_length: int, bos_token_id: int | None) -> list[Window]:
-    """Cut a document so that every token but its first is scored exactly once.
-
-    A later window starts with BOS, where the document does, and with the last token of the window
-    before it, so that a cut costs context but never a token.
-
-    Args:
-        document: token ids.
-        context_length: most ids in one window, >= 2 (a window of 2 has no room for the BOS).
-        bos_token_id: the id that opens a document, if the model has one.
-    """
-    first = Window(list(document[:context_length]), 1)
-    repeat_bos = bos_token_id == document[0] and context_length > 2
-    prefix = [document[0]] if repeat_bos else []
-    room = context_length - len(prefix) - 1
-    cut = [first]
-    for start in range(context_length, len(document), room):
-        ids = [*prefix, *document[start - 1 : start + room]]
-        cut.append(Window(ids, len(prefix) + 1))
-    return cut
 
 
 def parity_sequences(

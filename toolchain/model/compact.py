@@ -1,0 +1,165 @@
+"""Cut a layer's tensors down to kept neurons and KV groups, put them back, and save the result."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from runtime_py.schema import LayerShape
+from toolchain import store
+from toolchain.model.families import Family
+
+ATTENTION = "attention"
+MLP = "mlp"
+PARTS = (ATTENTION, MLP)
+"""The prunable parts of a decoder layer, in the order in which they compute."""
+
+LARGEST_SHARD_BYTES = 2 * 10**9
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What stays of a layer: int64 indices in increasing order."""
+
+    groups: Tensor
+    """KV groups; a group is its key and value head and all query heads that read them."""
+    neurons: Tensor
+    """MLP neurons."""
+
+    def of(self, part: str) -> Tensor:
+        """The indices of ATTENTION or MLP."""
+        return self.groups if part == ATTENTION else self.neurons
+
+
+def unit_width(shape: LayerShape, part: str) -> int:
+    """Adjacent columns of the part's output projection that belong to one KV group or neuron."""
+    if part == MLP:
+        return 1
+    return shape.num_attention_heads // shape.num_key_value_heads * shape.head_dim
+
+
+def unit_count(shape: LayerShape, part: str) -> int:
+    """KV groups or neurons of a layer."""
+    return shape.num_key_value_heads if part == ATTENTION else shape.intermediate_size
+
+
+def expand(units: Tensor, width: int) -> Tensor:
+    """Indices of all rows of the given units of `width` adjacent rows each."""
+    return (units.unsqueeze(1) * width + torch.arange(width)).flatten()
+
+
+def slices(family: Family, shape: LayerShape, part: str) -> list[tuple[str, int, int]]:
+    """(tensor name within the layer, dimension, rows per unit) of all that a unit owns."""
+    if part == MLP:
+        rows = [(family.gate, 1), (family.up, 1)]
+        output = family.down
+    else:
+        rows = [
+            (family.query, unit_width(shape, part)),
+            (family.key, shape.head_dim),
+            (family.value, shape.head_dim),
+        ]
+        output = family.output
+    cuts = [(f"{name}.{kind}", 0, width) for name, width in rows for kind in ("weight", "bias")]
+    return [*cuts, (f"{output}.weight", 1, unit_width(shape, part))]
+
+
+def cut(
+    tensors: Mapping[str, Tensor], family: Family, shape: LayerShape, part: str, units: Tensor
+) -> dict[str, Tensor]:
+    """The layer's tensors with only the given units of `part`.
+
+    Args:
+        tensors: by name within the layer, with the widths of `shape`.
+        family: architecture knowledge.
+        shape: the layer before the cut.
+        part: ATTENTION or MLP.
+        units: kept KV groups or neurons.
+    """
+    out = dict(tensors)
+    for name, dimension, width in slices(family, shape, part):
+        if name in out:
+            out[name] = out[name].index_select(dimension, expand(units, width)).contiguous()
+    return out
+
+
+def scatter(
+    tensors: Mapping[str, Tensor], family: Family, shape: LayerShape, part: str, units: Tensor
+) -> dict[str, Tensor]:
+    """The inverse of `cut`: the widths of `shape`, with zeros for the units that are gone.
+
+    The result computes what the cut layer computes; it is the masked form that a compact
+    checkpoint is held against.
+    """
+    out = dict(tensors)
+    for name, dimension, width in slices(family, shape, part):
+        if name in out:
+            size = list(out[name].shape)
+            size[dimension] = unit_count(shape, part) * width
+            full = torch.zeros(size, dtype=out[name].dtype)
+            out[name] = full.index_copy(dimension, expand(units, width), out[name])
+    return out
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write one safetensors file; it appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    temporary = path.with_name(f".{path.name}.partial")
+    save_file(tensors, temporary, metadata=metadata)
+    temporary.replace(path)
+
+
+def save_weights(
+    folder: Path,
+    groups: Iterable[dict[str, Tensor]],
+    largest_shard_bytes: int = LARGEST_SHARD_BYTES,
+) -> None:
+    """Write `model.safetensors`, or shards and their index in transformers' layout.
+
+    Args:
+        folder: where to write.
+        groups: tensors by full name, group by group (such as a layer); only the groups of one
+            shard are in memory at a time, and a group is never split.
+        largest_shard_bytes: a shard is closed before it grows beyond this.
+    """
+    names: list[list[str]] = []
+    total = 0
+    for index, shard in enumerate(_shards(groups, largest_shard_bytes)):
+        save_tensors(folder / _part_name(index), shard, {"format": "pt"})
+        names.append(sorted(shard))
+        total += sum(map(_bytes, shard.values()))
+    if len(names) == 1:
+        (folder / _part_name(0)).replace(folder / "model.safetensors")
+        return
+    weight_map = {}
+    for index, shard_names in enumerate(names):
+        file = f"model-{index + 1:05d}-of-{len(names):05d}.safetensors"
+        (folder / _part_name(index)).replace(folder / file)
+        weight_map.update(dict.fromkeys(shard_names, file))
+    store.write_json(
+        folder / "model.safetensors.index.json",
+        {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))},
+    )
+
+
+def _part_name(index: int) -> str:
+    return f"part-{index:05d}.safetensors"
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+def _shards(groups: Iterable[dict[str, Tensor]], largest: int) -> Iterator[dict[str, Tensor]]:
+    shard: dict[str, Tensor] = {}
+    for group in groups:
+        if shard and sum(map(_bytes, [*shard.values(), *group.values()])) > largest:
+            yield shard
+            shard = {}
+        shard |= group
+    yield shard

@@ -1,0 +1,102 @@
+"""One step of pruning: the attention or the MLP of one layer, from statistics to a decision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.calibrate.stats import ProjectionStatistics
+from toolchain.pruning.flow import DENSE, PRUNED, Batch, Block
+from toolchain.pruning.recovery import Problem, Recovered
+from toolchain.pruning.targets import problem, targets
+
+Score = Callable[[ProjectionStatistics, Tensor, int], Tensor]
+Recover = Callable[[Problem], Recovered]
+
+NONE = "none"
+"""The candidate that is always there: the kept weights as they were."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one step did and why, for the checkpoint's record."""
+
+    layer: int
+    part: str
+    kept: int
+    """Neurons or KV groups that stay."""
+    of: int
+    """Neurons or KV groups before."""
+    chosen: str
+    """The recovery's target that won on held-out text, or `none`."""
+    held_out_kl: dict[str, float] = field(default_factory=dict)
+    """KL to the dense model by candidate, nats per token; empty when there was no choice."""
+    notes: list[str] = field(default_factory=list)
+
+
+def collect(
+    block: Block, layer: nn.Module, batches: Sequence[Batch], device: str
+) -> ProjectionStatistics:
+    """Statistics of the block's projection on the calibration text, float64 on the CPU.
+
+    Inputs are those after the pruned prefix, targets the dense model's outputs; `layer` is dense.
+    """
+    projection = block.projection(layer)
+    outputs, width = projection.weight.shape
+    statistics = ProjectionStatistics.zeros(width, outputs, device)
+    for batch in batches:
+        pruned, dense = batch.hidden[PRUNED].to(device), batch.hidden[DENSE].to(device)
+        inputs, _ = block.branch(layer, pruned)
+        _, target = block.branch(layer, dense)
+        if projection.bias is not None:
+            target = target - projection.bias
+        statistics.update_(inputs, target, dense - pruned, batch.mask.to(device))
+    return statistics.in_float64()
+
+
+def most_important(scores: Tensor, count: int) -> Tensor:
+    """Indices, in increasing order, of the `count` largest scores; ties go to the lower index."""
+    ranked = torch.sort(scores, descending=True, stable=True).indices
+    return ranked[:count].sort().values
+
+
+def candidates(
+    recover: Recover,
+    statistics: ProjectionStatistics,
+    weight: Tensor,
+    columns: Tensor,
+    has_bias: bool,
+) -> dict[str, Recovered]:
+    """The kept weights unrecovered, and recovered towards each target, by the target's name.
+
+    Args:
+        recover: the recovery method.
+        statistics: float64 statistics of the whole projection.
+        weight: W, [d, m] float64.
+        columns: kept columns of X, [k].
+        has_bias: whether the projection has a bias.
+    """
+    found = {NONE: Recovered(weight[columns])}
+    for name, target in targets(statistics, weight).items():
+        recovered = recover(problem(statistics, target, weight, columns, has_bias))
+        if not torch.equal(recovered.weight, weight[columns]) or recovered.bias is not None:
+            found[name] = recovered
+        elif recovered.note:
+            found[NONE] = Recovered(weight[columns], note=recovered.note)
+    return found
+
+
+def with_recovered(
+    tensors: Mapping[str, Tensor], projection: str, recovered: Recovered
+) -> dict[str, Tensor]:
+    """A cut layer's tensors with the recovered output projection, in the dtype of the old one."""
+    out = dict(tensors)
+    old = out[f"{projection}.weight"]
+    out[f"{projection}.weight"] = recovered.weight.T.to(old.dtype).contiguous()
+    if recovered.bias is not None:
+        bias = out.get(f"{projection}.bias", torch.zeros_like(recovered.bias)).double()
+        out[f"{projection}.bias"] = (bias + recovered.bias).to(old.dtype)
+    return out
