@@ -1,11 +1,12 @@
 """Whether a pruned model decodes faster and is smaller on disk, on both backends.
 
-    PAREDOWN_ASSETS=../shared/assets python benchmarks/decode_speed.py
+    PAREDOWN_ASSETS=../shared/assets python benchmarks/decode_speed.py [WORK]
 
 Prunes stories3M, exports it and the dense model, and measures them in interleaved blocks of four
 launches, dense pruned pruned dense, so that a drift of the machine cancels within a block. Every
 launch is a fresh process and gives one mean; every block gives one log ratio; the 95% interval is
-Student's t over blocks. Writes JSON lines with the raw samples and docs/benchmarks/decode_speed.md.
+Student's t over blocks. WORK keeps the bundles for the next time. Writes JSON lines with the raw
+samples and docs/benchmarks/decode_speed.md.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from runtime_py.bundle import model_bytes
+from runtime_py.bundle import model_bytes, open_bundle
 from runtime_py.schema import LaunchRecord, Manifest, Protocol, to_json
 from toolchain.devices.local import LocalDevice
 from toolchain.exporting.bundle import export_checkpoint
@@ -40,9 +41,9 @@ CALIBRATION = ASSETS / "data" / "tinystories_calib.txt"
 
 RATIO = 0.35
 CONTEXT = 256
-BLOCKS = 6
+BLOCKS = 8
 ORDER = ("dense", "pruned", "pruned", "dense")
-PROTOCOL = Protocol(prompt_tokens=64, generated_tokens=128, repetitions=3, launches=1, warmup=1)
+PROTOCOL = Protocol(prompt_tokens=64, generated_tokens=128, repetitions=8, launches=1, warmup=1)
 BYTES_PER_PARAMETER = 4
 SIZE_TOLERANCE = 0.02
 """Graph and tables of a model file are not parameters."""
@@ -96,15 +97,18 @@ class Comparison:
 
 def make_bundles(work: Path) -> dict[tuple[str, str], tuple[Path, Manifest]]:
     """Prune, and export both models to both backends; bundles by (backend, model)."""
-    settings = PruneSettings(ratio=RATIO, calibration=str(CALIBRATION))
-    prune_checkpoint(open_checkpoint(MODEL), settings, work / "pruned")
+    if not (work / "pruned").is_dir():
+        settings = PruneSettings(ratio=RATIO, calibration=str(CALIBRATION))
+        prune_checkpoint(open_checkpoint(MODEL), settings, work / "pruned")
     sources = {"dense": MODEL, "pruned": work / "pruned"}
     bundles = {}
     for backend in BACKENDS:
         for name, source in sources.items():
             out = work / f"{backend}-{name}"
-            export = ExportSettings(backend=backend, context=CONTEXT)
-            bundles[backend, name] = out, export_checkpoint(open_checkpoint(source), export, out)
+            if not out.is_dir():
+                export = ExportSettings(backend=backend, context=CONTEXT)
+                export_checkpoint(open_checkpoint(source), export, out)
+            bundles[backend, name] = out, open_bundle(out)
     return bundles
 
 
@@ -157,7 +161,7 @@ def compare(
 def main() -> None:
     """Measure, write both files, and hold the claims."""
     with tempfile.TemporaryDirectory() as folder:
-        bundles = make_bundles(Path(folder))
+        bundles = make_bundles(Path(sys.argv[1] if len(sys.argv) > 1 else folder))
         launches = list(measure(bundles))
     comparisons = [compare(backend, launches, bundles) for backend in BACKENDS]
     parameters = {name: bundles[BACKENDS[0], name][1].parameters for name in ("dense", "pruned")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,10 +176,16 @@ def _compile_template(source: str) -> Any:
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = time.strftime
+    environment.filters["tojson"] = _to_json  # jinja's own escapes what HTML would need
     try:
         return environment.from_string(source)
     except TemplateError as error:
         raise BrokenBundleError(f"the bundle's chat template does not parse: {error}") from error
+
+
+def _to_json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _token_text(token: Any) -> str:

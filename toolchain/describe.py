@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -75,4 +74,14 @@ def _checkpoint_facts(directory: Path) -> dict[str, Any]:
 def _pruning_lines(record: dict[str, Any]) -> list[str]:
     if not record:
         return ["not made by paredown prune"]
-    return [json.dumps(record.get("settings"))]
+    held_out = record["held_out"]
+    before, after = held_out["perplexity_before"], held_out["perplexity_after"]
+    recovered = sum(step["chosen"] != "none" for step in record["steps"])
+    return [
+        f"pruned from {record['dense']['name']} (weights {record['dense']['weights_sha256'][:12]}) "
+        f"by {record['importance']}; {record['recovery']} kept at {recovered} of "
+        f"{len(record['steps'])} steps",
+        f"held-out perplexity {before['value']:.3f} ± {before['standard_error']:.3f} → "
+        f"{after['value']:.3f} ± {after['standard_error']:.3f}, KL {held_out['kl']:.4f} nats per "
+        f"token (without recovery {held_out['kl_unrecovered']:.4f})",
+    ]

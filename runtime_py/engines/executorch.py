@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-import os
-import sys
+import io
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,21 +112,7 @@ def _import_bindings() -> tuple[Any, Any]:
 def _set_threads(torch: Any, bindings: Any, threads: int) -> None:
     """XNNPACK and the LLM kernels share the bindings' pool, the portable kernels run alone."""
     torch.set_num_threads(threads)
-    with _native_stderr_closed():
+    # The bindings write the pool's notes about the processor to Python's stderr.
+    with contextlib.redirect_stderr(io.StringIO()):
         if bindings._threadpool_get_thread_count() != threads:
             bindings._unsafe_reset_threadpool(threads)
-
-
-@contextmanager
-def _native_stderr_closed() -> Iterator[None]:
-    """The pool's C++ writes notes about the processor to descriptor 2, past every setting."""
-    sys.stderr.flush()
-    saved = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(nowhere)
-        os.close(saved)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_bundle import write_bundle
+from handmade_bundle import write_bundle
 
 from runtime_py.schema import CheckReport, LaunchRecord, Protocol, dumps, loads
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from handmade_bundle import BOS, EOS, reference_greedy, write_bundle, write_manifest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_bundle import BOS, EOS, reference_greedy, write_bundle, write_manifest
 from tokenizers import Tokenizer
 
 from runtime_py.__main__ import main
@@ -292,6 +292,15 @@ def test_the_template_sees_the_turns(tmp_path: Path, as_file: bool) -> None:
     assert prompts[0] == [BOS, *first], "special tokens of the template are single tokens"
     whole = f"[user]Hi[assistant]{answer}[user]So?[assistant]"
     assert [BOS, *tokenizer.encode(whole).ids] in prompts
+
+
+def test_templates_have_the_functions_that_transformers_gives_them(tmp_path: Path) -> None:
+    conversation = _conversation(
+        tmp_path / "b",
+        "{{ strftime_now('%Y') | length }}{% for m in messages %}{{ {'a': '<é>'} | tojson }}"
+        "{% break %}{% endfor %}",
+    )
+    assert conversation._render([{"role": "user", "content": "x"}]) == '4{"a": "<é>"}'
 
 
 def test_a_template_cannot_leave_its_sandbox(tmp_path: Path) -> None:

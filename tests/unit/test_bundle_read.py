@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_bundle import file_entries, write_bundle, write_manifest
+from handmade_bundle import file_entries, write_bundle, write_manifest
 
 from runtime_py.bundle import model_bytes, open_bundle
 from runtime_py.errors import BadRequestError, BrokenBundleError

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_bundle import (
+from conftest import MakeBundle
+from handmade_bundle import (
     KV_HEADS,
     VOCAB_SIZE,
     file_entries,
@@ -21,7 +22,7 @@ from runtime_py.bundle import open_bundle
 from runtime_py.engines import Engine, open_engine
 from runtime_py.engines.fake import FakeEngine
 from runtime_py.errors import BadRequestError, BrokenBundleError
-from runtime_py.schema import LayerShape
+from runtime_py.schema import CheckReport, LayerShape, loads
 
 ROOT = Path(__file__).parents[2]
 IDS = [256, 4, 200, 31, 8, 8, 90, 17, 255, 0, 63]
@@ -124,6 +125,74 @@ def test_a_model_with_other_kv_shapes(bundle: Path) -> None:
         assert "\n" not in str(caught.value)
     finally:
         write_manifest(bundle)
+
+
+@pytest.fixture(scope="module")
+def two_engines(tiny_bundle: MakeBundle) -> tuple[Engine, Engine]:
+    """ExecuTorch and ONNX Runtime over the same checkpoint, widths differing by layer."""
+    paths = [tiny_bundle("llama", backend, per_layer=True) for backend in ("executorch", "onnx")]
+    executorch, onnx = (open_engine(path, open_bundle(path)) for path in paths)
+    return executorch, onnx
+
+
+def _random_tokens(engine: Engine, count: int) -> list[int]:
+    return [(7 * i * i + 3 * i) % engine.vocab_size for i in range(count)]
+
+
+@pytest.mark.slow
+def test_executorch_agrees_with_onnxruntime(two_engines: tuple[Engine, Engine]) -> None:
+    executorch, onnx = two_engines
+    assert executorch.name == "executorch"
+    assert set(executorch.versions) == {"executorch", "torch"}
+    # The whole context at once: one token more than a single call of the method takes.
+    ids = _random_tokens(executorch, executorch.context_length)
+    for engine in two_engines:
+        engine.reset()
+    expected = onnx.prefill(ids)
+    rows = executorch.prefill(ids)
+    assert rows.dtype == np.float32
+    assert rows.shape == (len(ids), executorch.vocab_size)
+    np.testing.assert_allclose(rows, expected, atol=1e-3)
+    with pytest.raises(BadRequestError, match="do not fit the context"):
+        executorch.step(1)
+
+
+@pytest.mark.slow
+def test_executorch_steps_after_a_reset(two_engines: tuple[Engine, Engine]) -> None:
+    executorch, _ = two_engines
+    ids = _random_tokens(executorch, 12)
+    executorch.reset()
+    whole = executorch.prefill(ids).copy()
+    executorch.reset()
+    rows = [*executorch.prefill(ids[:5]), *(executorch.step(token) for token in ids[5:])]
+    assert executorch.position == 12
+    np.testing.assert_allclose(np.stack(rows), whole, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_executorch_says_nothing_on_its_own(tiny_bundle: MakeBundle) -> None:
+    path = tiny_bundle("llama", "executorch", per_layer=True)
+    for threads in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-m", "runtime_py", "check", str(path), "--threads", threads],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        assert loads(CheckReport, done.stdout).passed
+        assert done.stderr == ""
+
+
+@pytest.mark.slow
+def test_a_model_that_executorch_cannot_load(tiny_bundle: MakeBundle, tmp_path: Path) -> None:
+    path = tiny_bundle("llama", "executorch", per_layer=True)
+    manifest = open_bundle(path)
+    data = manifest.model_path(path).read_bytes()
+    (tmp_path / manifest.model_file).write_bytes(data[: len(data) // 2])
+    with pytest.raises(BrokenBundleError, match=r"executorch cannot load .*model\.pte") as caught:
+        open_engine(tmp_path, manifest)
+    assert "\n" not in str(caught.value)
 
 
 def _run(code: str) -> str:

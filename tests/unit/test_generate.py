@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tiny_bundle import BOS, reference_greedy, write_bundle
+from handmade_bundle import BOS, reference_greedy, write_bundle
 
 from runtime_py.engines import open_engine
 from runtime_py.engines.fake import FakeEngine

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_bundle import BOS, EOS, VOCAB_SIZE, write_bundle
+from handmade_bundle import BOS, EOS, VOCAB_SIZE, write_bundle
 
 from runtime_py.bundle import open_bundle
 from runtime_py.errors import BadRequestError

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tiny_bundle import write_bundle, write_manifest
+from handmade_bundle import write_bundle, write_manifest
 
 from runtime_py.bundle import model_bytes, open_bundle
 from runtime_py.schema import DeviceReport, LaunchRecord, Protocol, dumps, loads

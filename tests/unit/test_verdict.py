@@ -20,8 +20,8 @@ from toolchain.validation.verdict import (
     Verdict,
     check_margins,
     parse_margins,
-    summarize,
     verdict_markdown,
+    verdict_sentence,
 )
 
 CRITERIA = Criteria({"ppl": 0.1}, 0.05, "builtin", "ab" * 32, 1e-3, 0.999)
@@ -46,7 +46,7 @@ def verdict(*outcomes: str) -> Verdict:
     dense = ModelIdentity("dense", "llama", "a" * 64, "b" * 64, 1000)
     return Verdict(
         outcome=overall,
-        summary=summarize("bundle", gates),
+        sentence=verdict_sentence("bundle", gates),
         bundle_name="bundle",
         bundle_sha256="c" * 64,
         backend="onnx",
@@ -74,7 +74,7 @@ def verdict(*outcomes: str) -> Verdict:
 def test_exit_code_and_sentence(outcomes: tuple[str, ...], code: int, start: str) -> None:
     result = verdict(*outcomes)
     assert result.exit_code == code
-    assert result.summary.startswith(start)
+    assert result.sentence.startswith(start)
 
 
 def test_json_round_trip_is_strict() -> None:
@@ -95,6 +95,12 @@ def test_markdown_says_the_verdict_first_then_gates_then_numbers() -> None:
     )
     assert "| G2 sqnr_db | none |" in text
     assert CRITERIA.sha256 in text
+
+
+def test_markdown_fits_below_another_heading() -> None:
+    lines = verdict_markdown(verdict(PASS, PASS, PASS), heading="###").splitlines()
+    headings = [line.split()[0] for line in lines if line.startswith("#")]
+    assert headings == ["###", "####", "####", "####", "####"]
 
 
 @pytest.mark.parametrize(

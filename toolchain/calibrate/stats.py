@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -54,8 +54,18 @@ class ProjectionStatistics:
         cls, width: int, outputs: int, device: torch.device | str = "cpu"
     ) -> ProjectionStatistics:
         """Empty sums for d = `width` and m = `outputs`, float32 on `device`."""
-        shapes = [(width, width), (width,), *[(width, outputs), (outputs,)] * 2]
-        return cls(*(torch.zeros(s, dtype=torch.float32, device=device) for s in shapes))
+
+        def empty(*shape: int) -> Tensor:
+            return torch.zeros(shape, dtype=torch.float32, device=device)
+
+        return cls(
+            gram=empty(width, width),
+            input_sum=empty(width),
+            target_cross=empty(width, outputs),
+            target_sum=empty(outputs),
+            drift_cross=empty(width, outputs),
+            drift_sum=empty(outputs),
+        )
 
     def update_(self, inputs: Tensor, target: Tensor, drift: Tensor, mask: Tensor) -> None:
         """Add a batch.
@@ -84,8 +94,8 @@ class ProjectionStatistics:
 
     def in_float64(self) -> ProjectionStatistics:
         """The same sums in float64 on the CPU, ready for solving."""
-        tensors = (getattr(self, f.name) for f in fields(self)[:-1])
-        return ProjectionStatistics(*(t.cpu().double() for t in tensors), tokens=self.tokens)
+        names = [field.name for field in fields(self) if field.name != "tokens"]
+        return replace(self, **{name: getattr(self, name).cpu().double() for name in names})
 
     @property
     def centred_gram(self) -> Tensor:

@@ -11,12 +11,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime_py.bundle import open_bundle
-from runtime_py.check import check
-from runtime_py.engines import open_engine
 from runtime_py.schema import (
     MANIFEST_NAME,
-    CheckReport,
     FileEntry,
     GoldenCase,
     Manifest,
@@ -26,6 +22,7 @@ from runtime_py.schema import (
     from_json,
 )
 from toolchain import __version__
+from toolchain.devices.local import LocalDevice
 from toolchain.errors import BadRequestError, ParedownError, require_extra
 from toolchain.exporting.memory import predict_memory
 from toolchain.model import families
@@ -70,7 +67,7 @@ def export_checkpoint(
         manifest = _manifest(source, settings, out, work, model_file, versions, cases)
         write_text(work / MANIFEST_NAME, dumps(manifest))
         task.advance()
-        _prove(work)
+        _check_artifact(work)
         task.advance()
     return manifest
 
@@ -166,26 +163,23 @@ def _manifest(
 
 
 def _provenance(source: Checkpoint, out: Path) -> Provenance:
-    record = dict(source.record)
-    dense = record.get("dense")
+    dense = source.record.get("dense")
     return Provenance(
         dense=source.identity if dense is None else from_json(ModelIdentity, dense),
         checkpoint=source.identity,
         checkpoint_path=os.path.relpath(source.path.resolve(), out.resolve()),
-        pruning=record,
+        pruning=source.record,
         paredown_version=__version__,
     )
 
 
-def _prove(bundle: Path) -> None:
-    """Run the golden cases of the finished bundle on its own engine.
+def _check_artifact(bundle: Path) -> None:
+    """Run the golden cases of the finished bundle on its own engine, in a process of its own.
 
     Raises:
         ParedownError: naming the case and the difference.
     """
-    manifest = open_bundle(bundle)
-    report: CheckReport = check(open_engine(bundle, manifest), manifest)
-    for case in report.cases:
+    for case in LocalDevice().check(bundle).cases:
         if not case.passed:
             raise ParedownError(
                 f"the exported model differs from torch on the {case.name}: logits by "

@@ -110,7 +110,10 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     from safetensors.torch import save_file
 
     temporary = path.with_name(f".{path.name}.partial")
+    temporary.touch()
+    mode = temporary.stat().st_mode  # what the user's umask says; safetensors makes files private
     save_file(tensors, temporary, metadata=metadata)
+    temporary.chmod(mode)
     temporary.replace(path)
 
 

@@ -105,9 +105,9 @@ class Judge:
 
     def _divergence(self, dense: Tensor, candidate: Tensor) -> float:
         total = 0.0
-        chunks = zip(dense.split(CHUNK_TOKENS), candidate.split(CHUNK_TOKENS), strict=True)
-        for dense_chunk, candidate_chunk in chunks:
-            p = torch.log_softmax(self._logits(dense_chunk), -1)
-            q = torch.log_softmax(self._logits(candidate_chunk), -1)
+        for start in range(0, len(dense), CHUNK_TOKENS):
+            chunk = slice(start, start + CHUNK_TOKENS)
+            p = torch.log_softmax(self._logits(dense[chunk]), -1)
+            q = torch.log_softmax(self._logits(candidate[chunk]), -1)
             total += float((p.exp() * (p - q)).sum(-1).cpu().double().sum())
         return total

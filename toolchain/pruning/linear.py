@@ -28,15 +28,14 @@ def cholesky(matrix: Tensor, damping: float) -> tuple[Tensor, float]:
     The damping grows tenfold until the matrix is positive definite.
 
     Raises:
-        torch.linalg.LinAlgError: even LARGEST_DAMPING does not help (the matrix is not a Gram
-            matrix).
+        ArithmeticError: even LARGEST_DAMPING does not help (the matrix is not a Gram matrix).
     """
     while True:
         factor, info = torch.linalg.cholesky_ex(damped(matrix, damping))
         if int(info) == 0:
             return factor, damping
         if damping >= LARGEST_DAMPING:
-            raise torch.linalg.LinAlgError(f"not positive definite at damping {damping}")
+            raise ArithmeticError(f"not positive definite at damping {damping}")
         damping *= 10
 
 

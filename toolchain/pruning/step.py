@@ -69,8 +69,10 @@ def candidates(
     weight: Tensor,
     columns: Tensor,
     has_bias: bool,
-) -> dict[str, Recovered]:
+) -> tuple[dict[str, Recovered], list[str]]:
     """The kept weights unrecovered, and recovered towards each target, by the target's name.
+
+    A target for which the method left everything as it was is no candidate of its own.
 
     Args:
         recover: the recovery method.
@@ -78,15 +80,19 @@ def candidates(
         weight: W, [d, m] float64.
         columns: kept columns of X, [k].
         has_bias: whether the projection has a bias.
+
+    Returns:
+        The candidates, and what the method had to say about any target.
     """
     found = {NONE: Recovered(weight[columns])}
+    notes = []
     for name, target in targets(statistics, weight).items():
         recovered = recover(problem(statistics, target, weight, columns, has_bias))
-        if not torch.equal(recovered.weight, weight[columns]) or recovered.bias is not None:
+        if recovered.note:
+            notes.append(f"{name}: {recovered.note}")
+        if recovered.bias is not None or not torch.equal(recovered.weight, weight[columns]):
             found[name] = recovered
-        elif recovered.note:
-            found[NONE] = Recovered(weight[columns], note=recovered.note)
-    return found
+    return found, notes
 
 
 def with_recovered(

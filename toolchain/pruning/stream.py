@@ -112,11 +112,10 @@ class Pruner:
         self._judge = Judge(outer, self._blocks, self._dense_layer, self._count, self._device)
         self._has_plain = request.settings.recovery != NONE
         embedding = families.embedding(outer)
-        streams = (DENSE, PRUNED)
+        streams = [DENSE, PRUNED]
         samples = request.samples
         self._calibration = start_batches(samples.training, embedding, streams, self._device)
-        if self._has_plain:
-            streams = (*streams, PLAIN)
+        streams += [PLAIN] * self._has_plain
         self._held_out = start_batches(samples.held_out, embedding, streams, self._device)
 
     def run(self) -> Outcome:
@@ -209,7 +208,7 @@ class Pruner:
         units = most_important(self._request.score(statistics, weight, width), count)
         columns = expand(units, width)
         narrow = cut(tensors, self._source.family, shape, part, units)
-        found = candidates(
+        found, notes = candidates(
             self._request.recover, statistics, weight, columns, projection.bias is not None
         )
         results = {
@@ -218,7 +217,6 @@ class Pruner:
         }
         divergences = self._compare(index, block, dense, columns, results)
         chosen = min(divergences, key=divergences.__getitem__)
-        notes = sorted({f"{n}: {r.note}" for n, r in found.items() if r.note})
         decision = Decision(index, part, count, before, chosen, divergences, notes)
         return results[chosen], units, decision
 

@@ -24,7 +24,7 @@ from toolchain.validation.verdict import (
     Verdict,
     check_margins,
     overall,
-    summarize,
+    verdict_sentence,
 )
 
 
@@ -113,7 +113,7 @@ def _verdict(
 ) -> Verdict:
     return Verdict(
         outcome=overall(gates),
-        summary=summarize(manifest.name, gates),
+        sentence=verdict_sentence(manifest.name, gates),
         bundle_name=manifest.name,
         bundle_sha256=sha256_file(bundle / MANIFEST_NAME),
         backend=manifest.backend,

@@ -87,7 +87,7 @@ def quality_gate(scores: Sequence[PairedScores], margin: float, alpha: float) ->
 
 
 def _sentence(test: NonInferiority, documents: int, tokens: int, alpha: float) -> str:
-    ratio, limit = math.exp(test.difference.mean), math.exp(test.limit)
+    ratio, limit = _exp(test.difference.mean), math.exp(test.limit)
     low, high = _exp(test.lower), _exp(test.upper)
     on = f"on {documents} documents ({tokens} tokens)"
     found = f"perplexity is {ratio:.4f} times the dense model's"

@@ -96,8 +96,8 @@ class Verdict:
 
     outcome: str
     """`PASS`, `FAIL` or `INCONCLUSIVE`, over all gates."""
-    summary: str
-    """One sentence that starts with SHIP or HOLD."""
+    sentence: str
+    """What came out; it starts with SHIP or HOLD."""
     bundle_name: str
     bundle_sha256: str
     """SHA-256 of the bundle's manifest.json, which in turn hashes every file."""
@@ -130,7 +130,7 @@ def overall(gates: Sequence[GateResult]) -> str:
     return FAIL if FAIL in outcomes else INCONCLUSIVE
 
 
-def summarize(bundle_name: str, gates: Sequence[GateResult]) -> str:
+def verdict_sentence(bundle_name: str, gates: Sequence[GateResult]) -> str:
     """The verdict in one sentence: SHIP and what was shown, or HOLD and the first reason."""
     outcome = overall(gates)
     if outcome == PASS:
@@ -191,16 +191,22 @@ def _margin_value(text: str, value: str) -> float:
     return number
 
 
-def verdict_markdown(verdict: Verdict) -> str:
-    """The verdict for people: its sentence, the gates, the numbers with their intervals."""
-    lines = [f"# {verdict.summary}", "", *_gates_table(verdict), "", *_quality_table(verdict)]
+def verdict_markdown(verdict: Verdict, heading: str = "#") -> str:
+    """The verdict for people: its sentence, the gates, the numbers with their intervals.
+
+    Args:
+        verdict: what to write down.
+        heading: Markdown's mark of the first heading; the others are one level below it.
+    """
+    lines = [f"{heading} {verdict.sentence}", ""]
+    lines += [*_gates_table(verdict), "", *_quality_table(verdict)]
     for gate in verdict.gates:
-        lines += ["", f"## {gate.gate} {gate.title}", "", f"Rule: {gate.rule}", ""]
+        lines += ["", f"{heading}# {gate.gate} {gate.title}", "", f"Rule: {gate.rule}", ""]
         lines += [f"- {_mark(f)} {f.sentence}" for f in gate.findings]
         lines += [f"- {k}: {_number(m.value)}" for k, m in gate.measures.items() if m.low is None]
         if not gate.findings:
             lines.append(gate.sentence)
-    lines += ["", "## What was compared", "", *_facts(verdict), ""]
+    lines += ["", f"{heading}# What was compared", "", *_facts(verdict), ""]
     return "\n".join(lines)
 
 

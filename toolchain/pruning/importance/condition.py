@@ -25,4 +25,5 @@ def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> T
     """
     inverses = diagonal_blocks(inverse(statistics.gram, DAMPING), block)
     rows = weight.reshape(-1, block, weight.shape[1])
-    return (rows * torch.linalg.solve(inverses, rows)).sum((1, 2))
+    solved: Tensor = torch.linalg.solve(inverses, rows)
+    return (rows * solved).sum((1, 2))

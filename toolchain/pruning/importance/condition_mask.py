@@ -19,4 +19,5 @@ def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> T
     """
     inverses = diagonal_blocks(inverse(statistics.gram * (weight @ weight.T), DAMPING), block)
     ones = torch.ones(inverses.shape[0], block, 1, dtype=inverses.dtype)
-    return torch.linalg.solve(inverses, ones).sum((1, 2))
+    solved: Tensor = torch.linalg.solve(inverses, ones)
+    return solved.sum((1, 2))
