@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from toolchain.errors import BadRequestError
+from toolchain.errors import BadRequestError, require_extra
 from toolchain.progress import SILENT, Progress
 from toolchain.recipe import (
     ExportSettings,
@@ -24,8 +24,8 @@ from toolchain.store import check_output, write_text
 if TYPE_CHECKING:
     from runtime_py.schema import DeviceReport, Manifest
     from toolchain.devices.doctor import Diagnosis
-    from toolchain.pipeline import RunResult
     from toolchain.plan import Plan
+    from toolchain.report.run import RunResult
     from toolchain.validation.verdict import Verdict
 
 _PRUNE = PruneSettings()
@@ -139,9 +139,12 @@ def profile(
         },
         "profile",
     )
+    from runtime_py.bundle import open_bundle
     from runtime_py.schema import dumps
     from toolchain.profiling.run import profile_bundle
 
+    backend = open_bundle(Path(bundle), verify=False).backend
+    require_extra(backend, f"profiling {backend} bundles from here")
     report = profile_bundle(Path(bundle), settings.device, settings.protocol, progress)
     if out is not None:
         write_text(Path(out), dumps(report))
@@ -177,6 +180,7 @@ def validate(
     settings = build(
         ValidateSettings, {"text": text, "margins": dict(margins), "alpha": alpha}, "validate"
     )
+    require_extra("evals", "validating")
     from runtime_py.schema import dumps
     from toolchain.model.checkpoint import open_checkpoint
     from toolchain.validation.gates import validate_bundle

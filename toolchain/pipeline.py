@@ -10,19 +10,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from runtime_py.schema import MANIFEST_NAME, DeviceReport, Manifest, loads
 from toolchain import api
-from toolchain.errors import BadRequestError, require_extra
+from toolchain.errors import require_extra
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.plan import plan_recipe
 from toolchain.progress import Progress
-from toolchain.recipe import ExportSettings, Recipe
+from toolchain.recipe import ExportSettings, Recipe, bundle_names
 from toolchain.report.run import Outcome, RunResult, run_markdown
 from toolchain.steps import StepLog
 from toolchain.store import sha256_file, write_text
 from toolchain.validation.verdict import Verdict
+
+T = TypeVar("T")
 
 
 def run_recipe(recipe: Recipe, out: Path, progress: Progress) -> RunResult:
@@ -138,20 +140,7 @@ class Line:
         return _load(Verdict, output)
 
 
-def bundle_names(exports: list[ExportSettings]) -> list[str]:
-    """A directory name for each bundle: the backend, and what tells it from its siblings.
-
-    Raises:
-        BadRequestError: two exports are the same.
-    """
-    names = [f"{e.backend}-{e.quant}-{e.context}" for e in exports]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadRequestError(f"recipe: export names {twice} twice", "delete one of them")
-    return names
-
-
-def _load(cls: Any, path: Path) -> Any:
+def _load(cls: type[T], path: Path) -> T:
     return loads(cls, path.read_text(encoding="utf-8"), str(path))
 
 

@@ -5,6 +5,7 @@ Every error names the key, the value and the way out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -129,6 +130,19 @@ class Recipe(_Settings):
     export: Annotated[list[ExportSettings], Field(min_length=1)] = [ExportSettings()]
     profile: ProfileSettings | None = ProfileSettings()
     validate_: ValidateSettings | None = Field(default=ValidateSettings(), alias="validate")
+
+
+def bundle_names(exports: Sequence[ExportSettings]) -> list[str]:
+    """A directory name for each bundle: what tells it from its siblings.
+
+    Raises:
+        BadRequestError: two exports are the same.
+    """
+    names = [f"{e.backend}-{e.quant}-{e.context}" for e in exports]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadRequestError(f"recipe: export names {twice} twice", "delete one of them")
+    return names
 
 
 S = TypeVar("S", bound=BaseModel)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -37,12 +37,14 @@ def test_nothing_heavy_is_imported(code: str) -> None:
 
 
 def test_help_answers_in_half_a_second() -> None:
+    """CPU seconds, which other work on the machine does not change, and at best as wall time."""
     command = [sys.executable, "-c", "from toolchain.cli import main; main(['--help'])"]
     seconds = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run(command, check=True, capture_output=True, cwd=ROOT)
-        seconds.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.5, seconds
 
 
@@ -93,4 +95,4 @@ def test_modules_stay_small() -> None:
         for path in (ROOT / package).rglob("*.py"):
             assert len(path.read_text(encoding="utf-8").splitlines()) <= 450, path
     pipeline = (ROOT / "toolchain" / "pipeline.py").read_text(encoding="utf-8")
-    assert len(pipeline.splitlines()) <= 160
+    assert len(pipeline.splitlines()) <= 150

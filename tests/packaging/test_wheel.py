@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 BASE = ("typer", "rich", "pydantic", "pyyaml")
@@ -45,15 +46,15 @@ def test_the_wheel_carries_the_embedded_model_and_no_tests(wheel: Path) -> None:
 
 def _closure(names: tuple[str, ...]) -> set[str]:
     """Distributions that `names` need, themselves included, without extras."""
-    todo, seen = list(names), set()
+    todo = list(names)
+    seen: set[str] = set()
     while todo:
         name = todo.pop().lower().replace("_", "-")
         if name in seen:
             continue
         seen.add(name)
-        for requirement in importlib.metadata.requires(name) or []:
-            if "extra ==" not in requirement and "python_version" not in requirement:
-                todo.append(re.split(r"[^A-Za-z0-9._-]", requirement, maxsplit=1)[0])
+        requirements = map(Requirement, importlib.metadata.requires(name) or [])
+        todo += [r.name for r in requirements if not r.marker or r.marker.evaluate({"extra": ""})]
     return seen
 
 

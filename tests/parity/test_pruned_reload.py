@@ -19,6 +19,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from toolchain.model import families
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.model.compact import ATTENTION, MLP, scatter
+from toolchain.pruning.flow import PRUNED
+from toolchain.pruning.judge import Judge
 from toolchain.pruning.result import PruneResult
 from toolchain.pruning.stream import prune_checkpoint
 from toolchain.recipe import PruneSettings
@@ -174,6 +176,41 @@ def test_every_step_is_on_record(tmp_path: Path) -> None:
         f"{after['value']:.3f} ± {after['standard_error']:.3f}",
     ):
         assert fact in card
+
+
+def test_the_unrecovered_weights_are_saved_where_they_are_the_better_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Magnitude looks at no activations, so the structure is the same with and without recovery.
+    changes = {"importance": "magnitude", "recovery": "none"}
+    expected = prune(tmp_path, "llama-biased", {}, **changes)
+    real = Judge.divergences
+
+    def prefers_plain(*arguments: Any) -> dict[str, float]:
+        found = real(*arguments)
+        return {n: kl + 100 * (n == PRUNED) for n, kl in found.items()}
+
+    monkeypatch.setattr(Judge, "divergences", prefers_plain)
+    chosen = settings(tmp_path, importance="magnitude", recovery="least_squares")
+    found = prune_checkpoint(open_checkpoint(tmp_path / "dense"), chosen, tmp_path / "other")
+    assert found.record["recovery"] == "none"
+    assert found.record["structure_sha256"] == expected.record["structure_sha256"]
+    assert "so none was applied" in (found.path / "README.md").read_text()
+    name = "model.safetensors"
+    assert (found.path / name).read_bytes() == (expected.path / name).read_bytes()
+    after = "perplexity_after"
+    assert found.record["held_out"][after] == expected.record["held_out"][after]
+
+
+def test_a_part_that_stays_whole_is_untouched_and_on_record(tmp_path: Path) -> None:
+    result = prune(tmp_path, "llama-tied", {}, ratio=0.2)
+    untouched = [s for s in result.record["steps"] if s["part"] == "attention"]
+    assert [(s["kept"], s["of"], s["chosen"]) for s in untouched] == [(4, 4, "none")] * 3
+    assert all(s["notes"] for s in untouched)
+    dense = load_file(tmp_path / "dense" / "model.safetensors")
+    pruned = load_file(result.path / "model.safetensors")
+    for name, tensor in pruned.items():
+        assert torch.equal(tensor, dense[name]) == ("mlp." not in name), name
 
 
 def test_the_recorded_perplexity_is_that_of_the_reloaded_model(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from runtime_py.schema import sha256_of_json
 from toolchain.errors import BadRequestError, MissingError, require_extra
 
-BUILTIN_DOCUMENTS = 1024
+BUILTIN_DOCUMENTS = {"train": 1024, "calibration": 1024, "evaluation": 256}
 HUB_DOCUMENTS = 4096
 END_OF_TEXT = "<|endoftext|>"
 MINIMUM_SAMPLE_TOKENS = 8
@@ -59,7 +59,7 @@ def read_documents(source: str, split: str) -> list[str]:
     if source == "builtin":
         from toolchain.embedded import documents
 
-        return documents(split, BUILTIN_DOCUMENTS)
+        return documents(split, BUILTIN_DOCUMENTS[split])
     if source.startswith("hub:"):
         found = _read_hub(source)
     else:
@@ -123,6 +123,11 @@ def pieces(ids: Sequence[int], length: int, bos_token_id: int | None) -> list[li
     return [list(ids[i : i + length]) for i in range(0, max(len(ids) - 1, 1), length - 1)]
 
 
+def held_out_count(samples: int) -> int:
+    """Held-out samples that go with `samples` calibration samples."""
+    return max(2, samples // 8)
+
+
 def draw_samples(
     documents: Sequence[Sequence[int]],
     *,
@@ -141,18 +146,19 @@ def draw_samples(
     Raises:
         BadRequestError: fewer pieces than asked for, with the numbers.
     """
-    held_out = max(2, samples // 8)
+    held_out = held_out_count(samples)
     generator = random.Random(seed)  # noqa: S311 - reproducible, not secret
     order = list(documents)
     generator.shuffle(order)
     cut = [piece for ids in order for piece in pieces(ids, seq_len, bos_token_id)]
     cut = [piece for piece in cut if len(piece) >= MINIMUM_SAMPLE_TOKENS]
     if len(cut) < samples + held_out:
-        most = max(0, len(cut) * 8 // 9)
+        fitting = (n for n in range(len(cut), 1, -1) if n + held_out_count(n) <= len(cut))
+        most = next(fitting, 0)
         raise BadRequestError(
             f"text {source} gives {len(cut)} samples of at most {seq_len} tokens, and "
             f"{samples} + {held_out} held-out ones are needed",
-            f"use --samples {most} or less, or more text" if most >= 2 else "use more text",
+            f"use --samples {most} or less, or more text" if most else "use more text",
         )
     rest = cut[held_out:]
     generator.shuffle(rest)

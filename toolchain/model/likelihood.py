@@ -79,8 +79,11 @@ def predicted(mask: Tensor) -> Tensor:
 
 
 def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
-    """Nats of each target, float64 [n], from logits [n, vocabulary] and ids [n]."""
-    return nn.functional.cross_entropy(logits.double(), targets, reduction="none")
+    """Nats of each target, float64 [n] on the CPU, from logits [n, vocabulary] and ids [n]."""
+    # MPS has no float64; elsewhere the sum over the vocabulary is worth it.
+    exact = logits if logits.device.type == "mps" else logits.double()
+    nats = nn.functional.cross_entropy(exact, targets, reduction="none")
+    return nats.cpu().double()
 
 
 @torch.inference_mode()
@@ -121,7 +124,7 @@ def document_nlls(
         for row, index in enumerate(rows):
             count = int(mask[row].sum()) - 1
             targets = ids[row, 1 : count + 1].to(device)
-            found[index] = negative_log_likelihood(logits[row, :count], targets).cpu()
+            found[index] = negative_log_likelihood(logits[row, :count], targets)
     parts: list[list[Tensor]] = [[] for _ in documents]
     for owner, nats in zip(owners, found, strict=True):
         parts[owner].append(nats)

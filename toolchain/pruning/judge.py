@@ -75,7 +75,7 @@ class Judge:
                 wanted = predicted(batch.mask)[row]
                 logits = self._logits(batch.hidden[stream][row, :-1][wanted])
                 targets = batch.token_ids[row, 1:][wanted].to(self._device)
-                nlls.append(negative_log_likelihood(logits, targets).cpu().numpy())
+                nlls.append(negative_log_likelihood(logits, targets).numpy())
         return Perplexity.of(nlls)
 
     def _finish(

@@ -124,14 +124,15 @@ class Pruner:
         if done:
             self._progress.note(f"going on after {done} finished layers")
         self._judge.set_reference(self._held_out)
-        layers = []
+        kept: list[Kept] = []
+        decisions: list[Decision] = []
         with self._progress.task("pruning layers", self._count) as task:
             for index in range(self._count):
-                layers.append(self._layer(index))
+                layer = self._layer(index)
+                kept.append(layer.kept)
+                decisions += layer.decisions
                 task.advance()
-        return self._judged(
-            [layer.kept for layer in layers], [d for layer in layers for d in layer.decisions]
-        )
+        return self._judged(kept, decisions)
 
     def _judged(self, kept: list[Kept], decisions: list[Decision]) -> Outcome:
         names = [PRUNED, PLAIN] if self._has_plain else [PRUNED]
@@ -203,7 +204,7 @@ class Pruner:
             return tensors, torch.arange(before), decision
         statistics = collect(block, dense, self._calibration, self._device)
         projection = block.projection(dense)
-        weight = projection.weight.double().cpu().T
+        weight = projection.weight.cpu().double().T
         width = unit_width(shape, part)
         units = most_important(self._request.score(statistics, weight, width), count)
         columns = expand(units, width)
