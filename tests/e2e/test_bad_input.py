@@ -97,7 +97,7 @@ def test_calibration_text_too_short(refused: Refused, tmp_path: Path) -> None:
     text = tmp_path / "short.txt"
     text.write_text("Only one short line.")
     line = refused("prune", "embedded", "--calibration", str(text), "--out", "out")
-    assert "--samples" in line or "longer" in line
+    assert "128 + 16 held-out ones are needed" in line
 
 
 def test_calibration_text_not_there(refused: Refused) -> None:

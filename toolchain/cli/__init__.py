@@ -15,15 +15,13 @@ from typer.exceptions import TyperException
 
 from toolchain.errors import (
     EXIT_BAD_REQUEST,
+    EXIT_INTERNAL,
     EXIT_INTERRUPTED,
     EXIT_OK,
     BadRequestError,
     ParedownError,
     did_you_mean,
 )
-
-EXIT_INTERNAL = 70
-"""A bug of ours (sysexits' EX_SOFTWARE): not one of the documented outcomes."""
 
 VERBS = {
     "run": "Run the whole line from a recipe; print the verdict.",

@@ -62,9 +62,9 @@ class Judge:
         for batch, reference, end in zip(batches, self._reference, ends, strict=True):
             wanted = predicted(batch.mask)
             tokens += int(wanted.sum())
-            dense = reference[:, :-1][wanted]
-            for name, hidden in end.items():
-                totals[name] += self._divergence(dense, hidden[:, :-1][wanted])
+            ours = {name: hidden[:, :-1][wanted] for name, hidden in end.items()}
+            for name, total in self._summed(reference[:, :-1][wanted], ours).items():
+                totals[name] += total
         return {name: total / tokens for name, total in totals.items()}
 
     def perplexity(self, batches: Sequence[Batch], stream: str) -> Perplexity:
@@ -103,11 +103,14 @@ class Judge:
         logits: Tensor = families.head(self._outer)(normed)
         return logits
 
-    def _divergence(self, dense: Tensor, candidate: Tensor) -> float:
-        total = 0.0
+    def _summed(self, dense: Tensor, candidates: dict[str, Tensor]) -> dict[str, float]:
+        """KL summed over positions, from final hidden states [n, hidden_size]."""
+        totals = dict.fromkeys(candidates, 0.0)
         for start in range(0, len(dense), CHUNK_TOKENS):
             chunk = slice(start, start + CHUNK_TOKENS)
             p = torch.log_softmax(self._logits(dense[chunk]), -1)
-            q = torch.log_softmax(self._logits(candidate[chunk]), -1)
-            total += float((p.exp() * (p - q)).sum(-1).cpu().double().sum())
-        return total
+            weights = p.exp()
+            for name, hidden in candidates.items():
+                q = torch.log_softmax(self._logits(hidden[chunk]), -1)
+                totals[name] += float((weights * (p - q)).sum(-1).cpu().double().sum())
+        return totals
