@@ -25,6 +25,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from runtime_py import sensors
 from toolchain import __version__
 from toolchain.calibrate.sources import encode, pieces, read_documents
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
@@ -137,7 +138,7 @@ def header(
         "transformers": transformers.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}",
+        "machine": f"{sensors.cpu_model().value}, {platform.system()} {platform.machine()}",
         "threads": torch.get_num_threads(),
     }
 
@@ -162,8 +163,8 @@ def table(facts: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         f"{', '.join(map(str, SEEDS))}); SE is the clustered standard error over documents, mean "
         "of the draws.",
         "",
-        "| ratio | width | recovery | importance | KL | perplexity | SE | seconds |",
-        "|---:|---:|---|---|---:|---:|---:|---:|",
+        "| ratio | width | recovery | importance | KL | perplexity | SE |",
+        "|---:|---:|---|---|---:|---:|---:|",
     ]
     for ratio in RATIOS:
         for recovery in RECOVERIES:
@@ -192,7 +193,6 @@ def table_row(group: Sequence[dict[str, Any]]) -> str:
         spread([r["kl"] for r in group], 3),
         spread([r["perplexity"] for r in group], 2),
         f"{error:.2f}",
-        spread([r["seconds"] for r in group], 0),
     ]
     return f"| {' | '.join(cells)} |"
 

@@ -202,6 +202,19 @@ def test_the_unrecovered_weights_are_saved_where_they_are_the_better_ones(
     assert found.record["held_out"][after] == expected.record["held_out"][after]
 
 
+def test_your_own_methods_are_called(tmp_path: Path) -> None:
+    ours = prune(tmp_path, "qwen2", {}, recovery="none", importance="magnitude")
+    chosen = settings(
+        tmp_path,
+        recovery="toolchain.pruning.recovery.none:recover",
+        importance="toolchain.pruning.importance.magnitude:score",
+    )
+    theirs = prune_checkpoint(open_checkpoint(tmp_path / "dense"), chosen, tmp_path / "other")
+    name = "model.safetensors"
+    assert (theirs.path / name).read_bytes() == (ours.path / name).read_bytes()
+    assert {step["chosen"] for step in theirs.record["steps"]} == {"none"}
+
+
 def test_a_part_that_stays_whole_is_untouched_and_on_record(tmp_path: Path) -> None:
     result = prune(tmp_path, "llama-tied", {}, ratio=0.2)
     untouched = [s for s in result.record["steps"] if s["part"] == "attention"]
@@ -251,10 +264,15 @@ prune_checkpoint(open_checkpoint(sys.argv[1]), settings, Path(sys.argv[2]), Stop
 """
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
-def test_resuming_gives_the_same_bytes(stop: signal.Signals, tmp_path: Path) -> None:
-    source = open_checkpoint(write_checkpoint(tmp_path / "dense", "llama-biased"))
-    chosen = settings(tmp_path)
+@pytest.mark.parametrize(
+    ("stop", "variant", "recovery"),
+    [(signal.SIGKILL, "llama-biased", "least_squares"), (signal.SIGINT, "llama-tied", "bias")],
+)
+def test_resuming_gives_the_same_bytes(
+    stop: signal.Signals, variant: str, recovery: str, tmp_path: Path
+) -> None:
+    source = open_checkpoint(write_checkpoint(tmp_path / "dense", variant))
+    chosen = settings(tmp_path, recovery=recovery)
     whole = prune_checkpoint(source, chosen, tmp_path / "whole").path
     out = tmp_path / "out"
     child = subprocess.Popen(

@@ -40,7 +40,8 @@ def test_documents_are_what_the_text_marks(text: str, documents: list[str]) -> N
 def test_builtin_splits_are_disjoint() -> None:
     calibration = read_documents("builtin", "calibration")
     evaluation = read_documents("builtin", "evaluation")
-    assert len(calibration) == len(evaluation) > 500
+    assert len(calibration) > 500
+    assert len(evaluation) > 100
     assert not set(calibration) & set(evaluation)
 
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from toolchain.pruning.recovery import Problem, bias, least_squares, mask_tuning, none
+from toolchain.pruning.recovery import Problem, Recovered, bias, least_squares, mask_tuning, none
+from toolchain.pruning.step import NONE, as_stored
 
 # One kept column x = (1, 2, 3) with weight 2; the target is y = 3x + 1.
 X = torch.tensor([[1.0], [2.0], [3.0]], dtype=torch.float64)
@@ -60,3 +61,25 @@ def test_absurd_factors_are_refused_with_a_note() -> None:
     found = mask_tuning.recover(replace(PROBLEM, cross=100 * PROBLEM.cross))
     assert found.weight is PROBLEM.weight
     assert found.note == "factors reached 171; all were set to 1"
+
+
+def test_a_candidate_that_the_dtype_cannot_hold_is_left_out_with_a_note() -> None:
+    tensors = {"down.weight": torch.ones(2, 3, dtype=torch.float16)}
+    plain = torch.full((3, 2), 0.5, dtype=torch.float64)
+    found = {NONE: Recovered(plain), "dense": Recovered(plain * 1e6)}
+    stored, notes = as_stored(tensors, "down", found)
+    assert list(stored) == [NONE]
+    assert stored[NONE]["down.weight"].dtype == torch.float16
+    assert stored[NONE]["down.weight"].tolist() == [[0.5] * 3] * 2
+    assert notes == ["dense: the weights overflow torch.float16"]
+
+
+def test_a_recovered_bias_adds_to_the_old_one() -> None:
+    tensors = {"down.weight": torch.ones(2, 3), "down.bias": torch.tensor([1.0, 2.0])}
+    weight = torch.ones(3, 2, dtype=torch.float64)
+    moved = Recovered(weight, torch.tensor([0.5, -1.0], dtype=torch.float64))
+    stored, _ = as_stored(tensors, "down", {"own": moved})
+    assert stored["own"]["down.bias"].tolist() == [1.5, 1.0]
+    del tensors["down.bias"]
+    stored, _ = as_stored(tensors, "down", {"own": moved})
+    assert stored["own"]["down.bias"].tolist() == [0.5, -1.0]

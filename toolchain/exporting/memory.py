@@ -12,21 +12,24 @@ FLOAT_BYTES = 4
 def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPrediction:
     """Peak bytes of an engine that prefills a whole context, without its host process.
 
-    A tied table counts twice: the engines keep the head packed, apart from the embedding. The ONNX
-    engine holds past and present at once and its attention writes out the scores of one layer;
-    ExecuTorch's does neither.
+    Activations are the logits of all positions and one layer's: about four vectors of the residual
+    stream and four of the MLP. A tied table counts twice, because the engines keep the head packed,
+    apart from the embedding. ONNX Runtime holds past and present at once and writes out the
+    attention scores of one layer; ExecuTorch hands out a copy of the logits.
     """
     context = settings.context
     tied = spec.vocab_size * spec.hidden_size if spec.tie_word_embeddings else 0
     widest = max(shape.intermediate_size for shape in spec.layers)
     heads = max(shape.num_attention_heads for shape in spec.layers)
-    activations = context * (spec.vocab_size + spec.hidden_size + 2 * widest)
-    caches = 1
+    activations = spec.vocab_size + 4 * (spec.hidden_size + widest)
     if settings.backend == "onnx":
-        activations += heads * context**2
+        activations += heads * context
         caches = 2
+    else:
+        activations += spec.vocab_size
+        caches = 1
     return MemoryPrediction(
         weights_bytes=FLOAT_BYTES * (spec.parameters + tied),
         kv_cache_bytes=caches * spec.kv_cache_bytes(context, FLOAT_BYTES),
-        activations_bytes=FLOAT_BYTES * activations,
+        activations_bytes=FLOAT_BYTES * context * activations,
     )

@@ -95,10 +95,28 @@ def candidates(
     return found, notes
 
 
-def with_recovered(
+def as_stored(
+    tensors: Mapping[str, Tensor], projection: str, found: Mapping[str, Recovered]
+) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
+    """Each candidate as a cut layer's tensors, in the dtype that will be saved.
+
+    Returns:
+        The layer's tensors by candidate, and a note for each candidate that the dtype cannot hold,
+        which is left out.
+    """
+    stored, notes = {}, []
+    for name, recovered in found.items():
+        candidate = _with_projection(tensors, projection, recovered)
+        if bool(candidate[f"{projection}.weight"].isfinite().all()):
+            stored[name] = candidate
+        else:
+            notes.append(f"{name}: the weights overflow {candidate[f'{projection}.weight'].dtype}")
+    return stored, notes
+
+
+def _with_projection(
     tensors: Mapping[str, Tensor], projection: str, recovered: Recovered
 ) -> dict[str, Tensor]:
-    """A cut layer's tensors with the recovered output projection, in the dtype of the old one."""
     out = dict(tensors)
     old = out[f"{projection}.weight"]
     out[f"{projection}.weight"] = recovered.weight.T.to(old.dtype).contiguous()

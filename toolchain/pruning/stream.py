@@ -36,10 +36,10 @@ from toolchain.pruning.result import Outcome, PruneResult, write_companions
 from toolchain.pruning.step import (
     NONE,
     Decision,
+    as_stored,
     candidates,
     collect,
     most_important,
-    with_recovered,
 )
 from toolchain.recipe import PruneSettings
 
@@ -174,6 +174,8 @@ class Pruner:
     def _prune_layer(
         self, index: int, tensors: dict[str, Tensor], dense: nn.Module
     ) -> FinishedLayer:
+        # From the start, so that a resumed run computes with the very same operations.
+        tensors = with_zero_biases(tensors, self._request.after)
         kept = {}
         decisions = []
         for block in self._blocks:
@@ -181,7 +183,6 @@ class Pruner:
             kept[block.part] = units
             decisions.append(decision)
             self._advance_(block, index, dense, tensors)
-        tensors = with_zero_biases(tensors, self._request.after)
         return FinishedLayer(tensors, Kept(*(kept[part] for part in PARTS)), decisions)
 
     def _advance_(
@@ -212,12 +213,10 @@ class Pruner:
         found, notes = candidates(
             self._request.recover, statistics, weight, columns, projection.bias is not None
         )
-        results = {
-            name: with_recovered(narrow, block.projection_name, recovered)
-            for name, recovered in found.items()
-        }
+        results, overflows = as_stored(narrow, block.projection_name, found)
         divergences = self._compare(index, block, dense, columns, results)
         chosen = min(divergences, key=divergences.__getitem__)
+        notes += overflows
         decision = Decision(index, part, count, before, chosen, divergences, notes)
         return results[chosen], units, decision
 
