@@ -210,7 +210,7 @@ class LaunchRecord:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Median over all samples and a 95% interval from the means of the launches.
+    """Median over all samples and a 95% interval from the (log) means of the launches.
 
     `low` and `high` are null where there are fewer than two launches.
     """

@@ -10,6 +10,7 @@ from typing import Any
 
 from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError, install_line, missing_modules
+from toolchain.exporting.memory import predict_memory
 from toolchain.model.families import attention_window
 from toolchain.model.spec import ModelSpec, spec_from_config
 from toolchain.pruning.allocate import pruned_spec
@@ -104,7 +105,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
         before=_size(dense, context),
         after=after,
         pruning_peak_bytes=_pruning_peak_bytes(dense, recipe.prune) if recipe.prune else 0,
-        engine_peak_bytes=after.export_bytes + after.kv_cache_bytes,
+        engine_peak_bytes=max(predict_memory(compact, e).total_bytes for e in recipe.export),
         missing=_missing(recipe.export, recipe.prune is not None),
     )
 

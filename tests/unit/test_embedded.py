@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from toolchain.embedded import MODEL_DIR, documents
-from toolchain.embedded.score import Scores, clustered_perplexity, score, token_losses
-from toolchain.embedded.train import Training, learning_rate, train, train_tokenizer
+from toolchain.embedded.score import Scores, score
+from toolchain.embedded.train import Training, learning_rate, token_losses, train, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -99,14 +99,6 @@ def test_damage_shows_in_perplexity_and_in_wrong_words(tmp_path: Path) -> None:
     assert damaged.perplexity > whole.perplexity + 5 * damaged.perplexity_se
     right = [sum(a.correct for a in s.accuracy.values()) for s in (whole, damaged)]
     assert right[1] < right[0] - 10
-
-
-def test_clustered_perplexity_of_equal_documents_is_the_classic_standard_error() -> None:
-    losses, count = [10.0, 14.0, 12.0, 20.0], 8
-    perplexity, error = clustered_perplexity(losses, [count] * 4)
-    means = torch.tensor(losses, dtype=torch.float64) / count
-    assert perplexity == pytest.approx(means.mean().exp().item())
-    assert error == pytest.approx(perplexity * means.std().item() / 2)
 
 
 def test_padding_changes_no_loss() -> None:

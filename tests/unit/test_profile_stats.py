@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -66,9 +67,9 @@ def test_summary_of_two_launches() -> None:
     decode = summary["decode_tok_s"]
     # Samples: 100, 66.7 | 50, 25 tokens/s; launch means 83.3 and 37.5.
     assert decode.median == pytest.approx((200 / 3 + 50) / 2)
-    mean, half = (250 / 3 + 37.5) / 2, 12.706 * (250 / 3 - 37.5) / 2
-    assert decode.low == pytest.approx(mean - half, rel=1e-3)
-    assert decode.high == pytest.approx(mean + half, rel=1e-3)
+    mean, factor = math.sqrt(250 / 3 * 37.5), (250 / 3 / 37.5) ** (12.706 / 2)
+    assert decode.low == pytest.approx(mean / factor, rel=1e-3)
+    assert decode.high == pytest.approx(mean * factor, rel=1e-3)
     assert decode.launches == 2
     # Token times: 10 10 10 20 | 20 20 40 40 milliseconds, pooled.
     assert summary["itl_ms_p50"].median == 20
@@ -165,12 +166,12 @@ def test_the_table() -> None:
     assert "**tiny** on local, Raspberry Pi 5 Model B: onnxruntime 1.2, 9.6 MB" in lines[0]
     assert "2 launches of 3" in lines[0]
     cells = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
-    assert "| pp128 | 6,400 | 0.00 | tok/s |" in lines
-    assert "| time to first token | 21.0 | 0.00 | ms |" in lines
-    assert "| peak RSS | 50.0 | 0.00 | MB |" in lines
-    half = float(cells["tg64"].split("|")[3])
-    # Launch means 100 and 95.24 tokens/s: half = t(0.975, 1) · |difference| / 2.
-    assert half == pytest.approx(12.706 * (100 - 2000 / 21) / 2, abs=0.1)
+    assert "| pp128 | 6,400 | 6,400 to 6,400 | tok/s |" in lines
+    assert "| time to first token | 21.0 | 21.0 to 21.0 | ms |" in lines
+    assert "| peak RSS | 50.0 | 50.0 to 50.0 | MB |" in lines
+    low, high = map(float, cells["tg64"].split("|")[3].split(" to "))
+    # Launch means 100 and 95.24 tokens/s: the log interval is t(0.975, 1) · log(ratio) / 2 wide.
+    assert high / low == pytest.approx((100 / (2000 / 21)) ** 12.706, rel=0.02)
     assert "9.6 MB" in lines[-2]
     assert "Validity: valid" in lines[-1]
     widths = {line.count("|") for line in lines if line.startswith("|")}

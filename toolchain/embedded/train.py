@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import argparse
 import copy
+import json
 import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from toolchain.cli.output import progress_on_stderr
 from toolchain.embedded.card import write_card
 from toolchain.embedded.grammar import documents, stories
-from toolchain.embedded.score import score, token_losses
+from toolchain.embedded.score import score
 from toolchain.progress import SILENT, Progress
+from toolchain.store import write_json
 
 VOCABULARY = 1024
 BOS, EOS = "<s>", "</s>"
@@ -33,6 +35,8 @@ POOL_BATCHES = 16
 WARMUP_STEPS = 100
 FINAL_LEARNING_RATE_RATIO = 0.02
 NOTE_EVERY = 50
+IGNORED = -100
+"""Target of padding: nothing to predict."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,34 @@ def learning_rate(step: int, training: Training) -> float:
     return training.learning_rate * (floor + (1 - floor) * (1 + math.cos(math.pi * done)) / 2)
 
 
+def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Right-pad token rows.
+
+    Returns:
+        Input ids (batch, length) int64, and targets of that shape: the next token, or IGNORED.
+    """
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    targets = torch.full((len(rows), width), IGNORED)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = torch.tensor(row)
+        targets[index, : len(row) - 1] = torch.tensor(row[1:])
+    return ids, targets
+
+
+def token_losses(model: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
+    """Loss of every token after the first, in nats: (batch, length), zero where padded.
+
+    Padding stands on the right, so the causal mask already keeps it from the tokens scored.
+    """
+    ids, targets = pad(rows)
+    logits = model(input_ids=ids, use_cache=False).logits.float()
+    flat = nn.functional.cross_entropy(
+        logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none"
+    )
+    return flat.view_as(targets)
+
+
 def optimizer_for(model: nn.Module, training: Training) -> torch.optim.AdamW:
     """AdamW that decays matrices but no norm weights."""
     matrices = [p for p in model.parameters() if p.dim() > 1]
@@ -184,10 +216,18 @@ def save(
         folder = Path(name)
         copy.deepcopy(model).half().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
+        _name_tokenizer_class(folder / "tokenizer_config.json")
         write_card(folder, score(folder, training.card_documents, training.card_items), facts)
         for file in folder.iterdir():
             file.chmod(0o644)
             file.replace(out / file.name)
+
+
+def _name_tokenizer_class(path: Path) -> None:
+    """Write the class name that every transformers release knows, not the newest one's."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    write_json(path, config)
 
 
 def main() -> None:

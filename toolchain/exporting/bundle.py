@@ -140,7 +140,7 @@ def _manifest(
 ) -> Manifest:
     bos_token_id, eos_token_ids = source.special_ids()
     return Manifest(
-        name=source.name,
+        name=source.title,
         backend=settings.backend,
         backend_versions=versions,
         model_file=model_file,

@@ -64,6 +64,12 @@ class Checkpoint:
     files: tuple[Path, ...]
 
     @property
+    def title(self) -> str:
+        """What to call this model before people: a pruned one goes by its dense model's name."""
+        dense = self.record.get("dense")
+        return f"{dense['name']}-pruned" if dense else self.name
+
+    @property
     def source(self) -> str:
         """What opens this checkpoint again."""
         return EMBEDDED if self.name == EMBEDDED else str(self.path)

@@ -66,11 +66,16 @@ def summarize(launches: Sequence[LaunchRecord], prompt_tokens: int) -> dict[str,
 
 
 def estimate(metric: Metric, launches: Sequence[LaunchRecord]) -> Estimate:
-    """One row: the centre of all values, and a 95% t-interval from the values of the launches."""
+    """One row: the centre of all values, and a 95% t-interval from the values of the launches.
+
+    The interval is taken on the logarithm (times and rates vary by factors), so it is never below
+    zero and the same for a time as for the rate that is its inverse.
+    """
     groups = [list(metric.values(launch)) for launch in launches]
     low = high = None
     if len(groups) > 1:
-        low, high = sample_mean([metric.launch_value(group) for group in groups]).interval()
+        logs = [math.log(metric.launch_value(group)) for group in groups]
+        low, high = map(math.exp, sample_mean(logs).interval())
     pooled = [value for group in groups for value in group]
     return Estimate(median=metric.centre(pooled), low=low, high=high, launches=len(groups))
 

@@ -8,7 +8,7 @@ BYTES_PER_MB = 1e6
 
 
 def report_table(report: DeviceReport) -> str:
-    """Rows in the field's words (pp128, tg64), medians, ± half of the 95% interval."""
+    """Rows in the field's words (pp128, tg64), medians and their 95% intervals."""
     protocol = report.protocol
     rows = [
         (f"pp{protocol.prompt_tokens}", "prefill_tok_s", "tok/s", 1.0),
@@ -23,12 +23,12 @@ def report_table(report: DeviceReport) -> str:
     lines = [
         _headline(report),
         "",
-        "| measure | median | ± 95% | unit |",
+        "| measure | median | 95% interval | unit |",
         "| --- | ---: | ---: | --- |",
     ]
     for label, key, unit, factor in rows:
-        median, half = _cells(report.summary.get(key), factor)
-        lines.append(f"| {label} | {median} | {half} | {unit} |")
+        median, interval = _cells(report.summary.get(key), factor)
+        lines.append(f"| {label} | {median} | {interval} | {unit} |")
     lines += ["", *_footer(report)]
     return "\n".join(lines) + "\n"
 
@@ -58,10 +58,10 @@ def _footer(report: DeviceReport) -> list[str]:
 def _cells(estimate: Estimate | None, factor: float) -> tuple[str, str]:
     if estimate is None:
         return "not available", ""
-    half = ""
+    interval = ""
     if estimate.low is not None and estimate.high is not None:
-        half = f"{_digits((estimate.high - estimate.low) / 2 * factor)}"
-    return _digits(estimate.median * factor), half
+        interval = f"{_digits(estimate.low * factor)} to {_digits(estimate.high * factor)}"
+    return _digits(estimate.median * factor), interval
 
 
 def _digits(value: float) -> str:

@@ -68,9 +68,8 @@ class RunResult:
         """The verdicts, a line each, and where to read on."""
         lines = [_sizes_line(self)]
         for outcome in self.outcomes:
-            speed = _speed(outcome.report)
             sentence = outcome.verdict.sentence if outcome.verdict else "not validated"
-            lines.append(f"{outcome.name}: {sentence}{speed}")
+            lines += [outcome.name, f"  {sentence}", f"  {_measured(outcome)}"]
         lines.append(f"report: {self.report_path}")
         return "\n".join(lines)
 
@@ -114,13 +113,22 @@ def _shape_table(result: RunResult) -> list[str]:
     return rows
 
 
-def _speed(report: DeviceReport | None) -> str:
-    if report is None:
-        return ""
-    speed = report.summary["decode_tok_s"]
-    if speed.low is None or speed.high is None:
-        return f" ({speed.median:.0f} tok/s)"
-    return f" ({speed.median:.0f} tok/s [{speed.low:.0f}, {speed.high:.0f}])"
+def _measured(outcome: Outcome) -> str:
+    """Size and speed of a bundle in one line."""
+    parts = [f"{_bundle_bytes(outcome.manifest) / 1e6:.1f} MB"]
+    if outcome.report is not None:
+        summary = outcome.report.summary
+        parts.append(f"decodes {summary['decode_tok_s'].median:,.0f} tokens/s")
+        parts.append(f"first token after {summary['ttft_ms'].median:.1f} ms")
+        if "peak_rss_bytes" in summary:
+            peak = summary["peak_rss_bytes"].median / 1e6
+            parts.append(f"peak memory {peak:.0f} MB of the whole process")
+        parts.append(f"measurement {outcome.report.validity}")
+    return ", ".join(parts)
+
+
+def _bundle_bytes(manifest: Manifest) -> int:
+    return sum(entry.bytes for entry in manifest.files)
 
 
 def _summary(outcome: Outcome) -> dict[str, Any]:
@@ -129,5 +137,5 @@ def _summary(outcome: Outcome) -> dict[str, Any]:
         "sentence": outcome.verdict.sentence if outcome.verdict else None,
         "validity": outcome.report.validity if outcome.report else None,
         "summary": to_json(outcome.report.summary) if outcome.report else None,
-        "bytes": sum(entry.bytes for entry in outcome.manifest.files),
+        "bytes": _bundle_bytes(outcome.manifest),
     }
