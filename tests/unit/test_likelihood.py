@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +13,6 @@ from tiny_checkpoint import BOS, write_checkpoint
 from toolchain.calibrate.sources import encode, read_documents
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.model.likelihood import Perplexity, document_nlls, padded_batches
-
-ASSETS = Path(
-    os.environ.get("PAREDOWN_ASSETS", Path(__file__).parents[2] / ".." / "shared" / "assets")
-)
 
 
 @pytest.fixture(scope="module")
@@ -66,12 +61,9 @@ def test_perplexity_by_hand() -> None:
 
 
 @pytest.mark.assets
-def test_the_dense_stories_model_scores_its_known_perplexity() -> None:
-    folder = ASSETS / "models" / "stories3M"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}; set PAREDOWN_ASSETS")
-    checkpoint = open_checkpoint(folder)
-    text = ASSETS / "data" / "tinystories_eval.txt"
+def test_the_dense_stories_model_scores_its_known_perplexity(assets: Path) -> None:
+    checkpoint = open_checkpoint(assets / "models" / "stories3M")
+    text = assets / "data" / "tinystories_eval.txt"
     documents = encode(checkpoint.tokenizer(), read_documents(str(text), "evaluation"))
     nlls = document_nlls(
         checkpoint.load(),

@@ -63,7 +63,7 @@ def quality_gate(scores: Sequence[PairedScores], margin: float, alpha: float) ->
         alpha: chance of passing an artifact that is exactly at the margin.
     """
     rule = (
-        f"with level {1 - alpha:.4g}, the artifact's perplexity is at most {1 + margin:.4g} times "
+        f"at {1 - alpha:.4g} confidence the artifact's perplexity is at most {1 + margin:.4g} times "
         "the dense model's: δ + t·SE <= ln(1 + margin), documents as clusters"
     )
     broken = [s for s in scores if not s.finite]
@@ -91,11 +91,11 @@ def _sentence(test: NonInferiority, documents: int, tokens: int, alpha: float) -
     low, high = _exp(test.lower), _exp(test.upper)
     on = f"on {documents} documents ({tokens} tokens)"
     found = f"perplexity is {ratio:.4f} times the dense model's"
-    level = f"{1 - alpha:.4g}"
+    sure = f"at {1 - alpha:.4g} confidence"
     if test.outcome == PASS:
-        return f"{found}, at most {high:.4f} with level {level}, within {limit:.4g}, {on}"
+        return f"{found}, at most {high:.4f} {sure}, within {limit:.4g}, {on}"
     if test.outcome == FAIL:
-        return f"{found}, at least {low:.4f} with level {level}, beyond {limit:.4g}, {on}"
+        return f"{found}, at least {low:.4f} {sure}, beyond {limit:.4g}, {on}"
     return (
         f"{found}, between {low:.4f} and {high:.4f}, which leaves {limit:.4g} open, {on}; "
         f"{_way_out(test)}"
