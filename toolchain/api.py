@@ -77,8 +77,9 @@ def prune(  # noqa: PLR0913
     check_output(Path(out))
     from toolchain.model.checkpoint import open_checkpoint
 
-    source = open_checkpoint(model)
-    from toolchain.pruning.stream import prune_checkpoint
+    with progress.task(f"opening {model}", None):
+        source = open_checkpoint(model)
+        from toolchain.pruning.stream import prune_checkpoint
 
     prune_checkpoint(source, settings, Path(out), progress)
     return open_checkpoint(out).record
@@ -104,8 +105,9 @@ def export(
     check_output(Path(out))
     from toolchain.model.checkpoint import open_checkpoint
 
-    source = open_checkpoint(checkpoint)
-    from toolchain.exporting.bundle import export_checkpoint
+    with progress.task(f"opening {checkpoint}", None):
+        source = open_checkpoint(checkpoint)
+        from toolchain.exporting.bundle import export_checkpoint
 
     return export_checkpoint(source, settings, Path(out), progress)
 
@@ -181,10 +183,11 @@ def validate(
         ValidateSettings, {"text": text, "margins": dict(margins), "alpha": alpha}, "validate"
     )
     require_extra("evals", "validating")
-    from runtime_py.schema import dumps
-    from toolchain.model.checkpoint import open_checkpoint
-    from toolchain.validation.gates import validate_bundle
-    from toolchain.validation.verdict import verdict_markdown
+    with progress.task(f"opening {reference}", None):
+        from runtime_py.schema import dumps
+        from toolchain.model.checkpoint import open_checkpoint
+        from toolchain.validation.gates import validate_bundle
+        from toolchain.validation.verdict import verdict_markdown
 
     verdict = validate_bundle(
         Path(bundle),

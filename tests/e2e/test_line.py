@@ -97,6 +97,7 @@ def test_an_interrupted_export_leaves_nothing_and_goes_on(
     _, stderr = process.communicate(timeout=60)
     if how is signal.SIGINT:
         assert process.returncode == 130, stderr
+        assert stderr.splitlines()[-1].startswith("paredown: interrupted")
         assert "Traceback" not in stderr
         assert not list(tmp_path.iterdir())
     assert not out.exists()

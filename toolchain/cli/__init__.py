@@ -86,23 +86,27 @@ def main(arguments: list[str] | None = None) -> int:
         # The reader of our output went away (`paredown ... | head`): not our failure.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
-    except (Exception, KeyboardInterrupt) as error:
+    except Exception as error:
         if os.environ.get("PAREDOWN_DEBUG"):
             traceback.print_exc()
         message, exit_code = _explain(error)
-        print(f"paredown: {' '.join(message.split())}", file=sys.stderr)
-        return exit_code
+        return _fail(message, exit_code)
+    if result == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
+        return _fail("interrupted; the same command goes on where it stopped", EXIT_INTERRUPTED)
     return result if isinstance(result, int) else EXIT_OK
 
 
-def _explain(error: BaseException) -> tuple[str, int]:
+def _fail(message: str, exit_code: int) -> int:
+    print(f"paredown: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
+
+
+def _explain(error: Exception) -> tuple[str, int]:
     """The one line and the exit code of whatever ended a verb."""
     if isinstance(error, ParedownError):
         return str(error), error.exit_code
     if isinstance(error, TyperException):
         return error.format_message(), EXIT_BAD_REQUEST
-    if isinstance(error, KeyboardInterrupt | typer.Abort):
-        return "interrupted; the same command goes on where it stopped", EXIT_INTERRUPTED
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"no space left on the device: {error.filename}; free some", EXIT_BAD_REQUEST
     line = f"internal error: {type(error).__name__}: {error}"

@@ -66,7 +66,8 @@ def prune_checkpoint(
             the weights; nothing half-written stays.
         MissingError: the calibration text cannot be had here.
     """
-    request = check_request(source, settings, out)
+    with progress.task("reading the calibration text", None):
+        request = check_request(source, settings, out)
     started = time.monotonic()
     with store.resumable_directory(out, request.inputs_sha256) as work, torch.inference_mode():
         finished = LayerStore(work / LAYERS)
@@ -123,7 +124,8 @@ class Pruner:
         done = sum(self._finished.has(index) for index in range(self._count))
         if done:
             self._progress.note(f"going on after {done} finished layers")
-        self._judge.set_reference(self._held_out)
+        with self._progress.task("running the dense model", None):
+            self._judge.set_reference(self._held_out)
         kept: list[Kept] = []
         decisions: list[Decision] = []
         with self._progress.task("pruning layers", self._count) as task:

@@ -63,8 +63,8 @@ def quality_gate(scores: Sequence[PairedScores], margin: float, alpha: float) ->
         alpha: chance of passing an artifact that is exactly at the margin.
     """
     rule = (
-        f"at {1 - alpha:.4g} confidence the artifact's perplexity is at most {1 + margin:.4g} times "
-        "the dense model's: δ + t·SE <= ln(1 + margin), documents as clusters"
+        f"at {1 - alpha:.4g} confidence the artifact's perplexity is at most {1 + margin:.4g} "
+        "times the dense model's: δ + t·SE <= ln(1 + margin), documents as clusters"
     )
     broken = [s for s in scores if not s.finite]
     if broken:
