@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from toolchain.errors import BadRequestError, require_extra
 from toolchain.progress import SILENT, Progress
 from toolchain.recipe import (
+    BACKENDS,
     ExportSettings,
     ProfileSettings,
     PruneSettings,
@@ -241,7 +242,10 @@ def plan(
         "schema": "paredown.recipe/1",
         "model": str(target),
         "prune": given,
-        "export": [{"context": context}] if context is not None else [{}],
+        "export": [
+            {"backend": backend, **({} if context is None else {"context": context})}
+            for backend in BACKENDS
+        ],
     }
     return plan_recipe(build(Recipe, values, "plan"))
 

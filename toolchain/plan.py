@@ -10,7 +10,7 @@ from typing import Any
 
 from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError, install_line, missing_modules
-from toolchain.exporting.memory import predict_memory
+from toolchain.exporting.memory import artifact_bytes, predict_memory
 from toolchain.model.families import attention_window
 from toolchain.model.spec import ModelSpec, spec_from_config
 from toolchain.pruning.allocate import pruned_spec
@@ -21,14 +21,14 @@ FLOAT32_BYTES = 4
 
 @dataclass(frozen=True)
 class Size:
-    """One model's size. `export_bytes` is the float32 artifact."""
+    """One model's size; `export_bytes` is the weights of the float32 artifact, by backend."""
 
     layers: int
     shape: LayerShape
     parameters: int
     block_parameters: int
     checkpoint_bytes: int
-    export_bytes: int
+    export_bytes: dict[str, int]
     kv_cache_bytes: int
 
 
@@ -64,7 +64,10 @@ class Plan:
                 f"{self.after.block_parameters:,}",
             ),
             ("checkpoint", _mb(self.before.checkpoint_bytes), _mb(self.after.checkpoint_bytes)),
-            ("float32 export", _mb(self.before.export_bytes), _mb(self.after.export_bytes)),
+            *(
+                (f"float32 {backend}", _mb(before), _mb(self.after.export_bytes[backend]))
+                for backend, before in self.before.export_bytes.items()
+            ),
             (
                 f"KV cache of {self.context_length} tokens",
                 _mb(self.before.kv_cache_bytes),
@@ -97,13 +100,13 @@ def plan_recipe(recipe: Recipe) -> Plan:
     compact = dense if recipe.prune is None else pruned_spec(dense, recipe.prune)
     context = max(export.context for export in recipe.export)
     check_context(context, dense, attention_window(config))
-    after = _size(compact, context)
+    backends = sorted({export.backend for export in recipe.export})
     return Plan(
         model=name,
         model_type=dense.model_type,
         context_length=context,
-        before=_size(dense, context),
-        after=after,
+        before=_size(dense, context, backends),
+        after=_size(compact, context, backends),
         pruning_peak_bytes=_pruning_peak_bytes(dense, recipe.prune) if recipe.prune else 0,
         engine_peak_bytes=max(predict_memory(compact, e).total_bytes for e in recipe.export),
         missing=_missing(recipe.export, recipe.prune is not None),
@@ -132,16 +135,14 @@ def _config(model: str) -> tuple[dict[str, Any], str]:
     return read_config(path, name), name
 
 
-def _size(spec: ModelSpec, context: int) -> Size:
-    # A tied table is stored once on disk and twice in an exported graph.
-    tables = spec.vocab_size * spec.hidden_size if spec.tie_word_embeddings else 0
+def _size(spec: ModelSpec, context: int, backends: list[str]) -> Size:
     return Size(
         layers=len(spec.layers),
         shape=spec.layers[0],
         parameters=spec.parameters,
         block_parameters=spec.block_parameters,
         checkpoint_bytes=spec.weight_bytes,
-        export_bytes=(spec.parameters + tables) * FLOAT32_BYTES,
+        export_bytes={backend: artifact_bytes(spec, backend) for backend in backends},
         kv_cache_bytes=spec.kv_cache_bytes(context),
     )
 

@@ -9,6 +9,11 @@ from toolchain.recipe import ExportSettings
 FLOAT_BYTES = 4
 
 
+def artifact_bytes(spec: ModelSpec, backend: str) -> int:
+    """Bytes of the float32 weights in the model file; ExecuTorch stores a tied table twice."""
+    return FLOAT_BYTES * (spec.parameters + (_tied_table(spec) if backend == "executorch" else 0))
+
+
 def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPrediction:
     """Peak bytes of an engine that prefills a whole context, without its host process.
 
@@ -18,7 +23,6 @@ def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPredictio
     attention scores of one layer; ExecuTorch hands out a copy of the logits.
     """
     context = settings.context
-    tied = spec.vocab_size * spec.hidden_size if spec.tie_word_embeddings else 0
     widest = max(shape.intermediate_size for shape in spec.layers)
     heads = max(shape.num_attention_heads for shape in spec.layers)
     activations = spec.vocab_size + 4 * (spec.hidden_size + widest)
@@ -29,7 +33,11 @@ def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPredictio
         activations += spec.vocab_size
         caches = 1
     return MemoryPrediction(
-        weights_bytes=FLOAT_BYTES * (spec.parameters + tied),
+        weights_bytes=FLOAT_BYTES * (spec.parameters + _tied_table(spec)),
         kv_cache_bytes=caches * spec.kv_cache_bytes(context, FLOAT_BYTES),
         activations_bytes=FLOAT_BYTES * context * activations,
     )
+
+
+def _tied_table(spec: ModelSpec) -> int:
+    return spec.vocab_size * spec.hidden_size if spec.tie_word_embeddings else 0
