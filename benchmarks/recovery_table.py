@@ -1,6 +1,6 @@
 """KL to the dense model and perplexity after pruning, by recovery method and MLP ratio.
 
-    python benchmarks/recovery_table.py --model DIR --calibration FILE --evaluation FILE
+    PAREDOWN_ASSETS=../shared/assets python benchmarks/recovery_table.py [--model DIR ...]
 
 Every row is `paredown prune --parts mlp --round-to 1` with its default settings otherwise; the
 evaluation text is read only after pruning. Raw values go to benchmarks/results/recovery.jsonl, the
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from stories3m import CALIBRATION, EVALUATION, MODEL, ROOT
 from torch import Tensor, nn
 
 from runtime_py import sensors
@@ -34,7 +35,6 @@ from toolchain.pruning.stream import prune_checkpoint
 from toolchain.recipe import PruneSettings
 from toolchain.store import sha256_file
 
-ROOT = Path(__file__).resolve().parent.parent
 RAW = ROOT / "benchmarks" / "results" / "recovery.jsonl"
 TABLE = ROOT / "docs" / "benchmarks" / "recovery.md"
 RECOVERIES = ("none", "bias", "mask_tuning", "least_squares")
@@ -200,9 +200,9 @@ def table_row(group: Sequence[dict[str, Any]]) -> str:
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--calibration", required=True)
-    parser.add_argument("--evaluation", required=True)
+    parser.add_argument("--model", default=str(MODEL))
+    parser.add_argument("--calibration", default=str(CALIBRATION))
+    parser.add_argument("--evaluation", default=str(EVALUATION))
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

@@ -9,6 +9,7 @@ import yaml
 
 from toolchain.pruning.request import Request
 
+_PARTS = {"all": "attention and MLP", "mlp": "the MLP", "attention": "attention"}
 _SHAPE_KEYS = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
 
 
@@ -93,7 +94,7 @@ def _recipe(record: dict[str, Any]) -> list[str]:
         recovery += " (held-out text preferred the weights without it, so none was applied)"
     kept = sum(step["chosen"] != "none" for step in record["steps"])
     return [
-        f"- removed: {settings['ratio']:g} of the parameters of {settings['parts']} "
+        f"- removed: {settings['ratio']:.0%} of the parameters of {_PARTS[settings['parts']]} "
         f"(MLP widths in multiples of {settings['round_to']})",
         f"- importance: {record['importance']}",
         f"- recovery: {recovery}; kept at {kept} of {len(record['steps'])} steps, each decided by "
