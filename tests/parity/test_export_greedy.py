@@ -14,8 +14,8 @@ from runtime_py.bundle import open_bundle
 from runtime_py.engines import Engine, open_engine
 from toolchain.embedded import MODEL_DIR, documents
 from toolchain.exporting.bundle import export_checkpoint
-from toolchain.exporting.quiet import quiet
 from toolchain.model.checkpoint import open_checkpoint
+from toolchain.quiet import quiet
 from toolchain.recipe import ExportSettings
 
 PROMPTS = 20

@@ -12,10 +12,10 @@ from conftest import MakeCheckpoint
 from tiny_models import CONTEXT, VOCAB_SIZE, WIDTHS, save_tiny_checkpoint
 from torch import Tensor, nn
 
-from toolchain.exporting.quiet import quiet
 from toolchain.exporting.wrapper import Decoder, FunctionalDecoder, StaticDecoder
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.model.families import FAMILIES
+from toolchain.quiet import quiet
 
 TOLERANCE = 1e-5
 

@@ -19,9 +19,9 @@ from runtime_py.schema import MANIFEST_NAME, Manifest, to_json
 from toolchain.errors import ParedownError
 from toolchain.exporting import onnx
 from toolchain.exporting.bundle import export_checkpoint
-from toolchain.exporting.quiet import quiet
 from toolchain.exporting.wrapper import Decoder
 from toolchain.model.checkpoint import open_checkpoint
+from toolchain.quiet import quiet
 from toolchain.recipe import ExportSettings
 from toolchain.store import CHECKPOINT_RECORD, is_ours, sha256_file
 

@@ -14,10 +14,9 @@ from typing import Annotated, Any
 import typer
 
 from toolchain.progress import Progress, Task
+from toolchain.quiet import NOISY_LOGGERS
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-
-NOISY_LOGGERS = ("torch.utils._pytree", "torchao", "transformers", "executorch", "onnxscript")
 
 
 def emit(result: Any, as_json: bool, text: str) -> None:

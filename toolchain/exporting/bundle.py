@@ -26,7 +26,7 @@ from toolchain.devices.local import LocalDevice
 from toolchain.errors import BadRequestError, ParedownError, require_extra
 from toolchain.exporting.memory import predict_memory
 from toolchain.model import families
-from toolchain.model.checkpoint import TOKENIZER_FILES, Checkpoint
+from toolchain.model.checkpoint import COMPANION_FILES, Checkpoint
 from toolchain.plan import check_context
 from toolchain.progress import SILENT, Progress
 from toolchain.recipe import ExportSettings
@@ -35,7 +35,6 @@ from toolchain.store import atomic_directory, check_output, sha256_file, write_t
 if TYPE_CHECKING:
     from torch import nn
 
-TRAVELLING_FILES = (*TOKENIZER_FILES, "generation_config.json")
 DISK_SLACK_BYTES = 32 << 20
 
 
@@ -95,7 +94,7 @@ def check_request(source: Checkpoint, settings: ExportSettings, out: Path) -> No
 
 
 def _copy_tokenizer(source: Checkpoint, work: Path) -> None:
-    for name in TRAVELLING_FILES:
+    for name in COMPANION_FILES:
         if (source.path / name).is_file():
             shutil.copyfile(source.path / name, work / name)
     if not (work / "tokenizer.json").is_file():

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from toolchain.exporting.quiet import quiet
 from toolchain.exporting.wrapper import Decoder, StaticDecoder
+from toolchain.quiet import quiet
 
 MODEL_FILE = "model.pte"
 PACKAGES = ("executorch", "torch", "torchao", "transformers")

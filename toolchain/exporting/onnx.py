@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from toolchain.exporting.quiet import quiet
 from toolchain.exporting.wrapper import Decoder, FunctionalDecoder
+from toolchain.quiet import quiet
 
 MODEL_FILE = "model.onnx"
 PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")

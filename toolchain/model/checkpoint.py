@@ -37,7 +37,7 @@ HUB_PATTERNS = [
 EMBEDDED = "embedded"
 """The model id of the tiny model that ships with paredown."""
 
-TOKENIZER_FILES = (
+COMPANION_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
     "special_tokens_map.json",
@@ -47,6 +47,7 @@ TOKENIZER_FILES = (
     "tokenizer.model",
     "chat_template.jinja",
     "chat_template.json",
+    "generation_config.json",
 )
 """Files that travel with the weights wherever they go, where they exist."""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from runtime_py.schema import sha256_of_json, to_json
 from toolchain import __version__, store
-from toolchain.model.checkpoint import TOKENIZER_FILES
+from toolchain.model.checkpoint import COMPANION_FILES
 from toolchain.model.compact import Kept, save_tensors
 from toolchain.model.likelihood import Perplexity
 from toolchain.model.spec import ModelSpec
@@ -21,8 +21,6 @@ from toolchain.pruning.request import Request
 from toolchain.pruning.step import Decision
 
 CHECKPOINT_SCHEMA = "paredown.checkpoint/1"
-COMPANIONS = (*TOKENIZER_FILES, "generation_config.json")
-"""Files of the dense model that hold for the pruned one as they are."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def write_companions(
     store.write_json(folder / "config.json", request.config)
     structure = structure_tensors(outcome.kept)
     save_tensors(folder / "structure.safetensors", structure, {})
-    for name in COMPANIONS:
+    for name in COMPANION_FILES:
         file = request.source.path / name
         if file.is_file():
             shutil.copyfile(file, folder / name)

@@ -11,6 +11,7 @@ NOISY_LOGGERS = (
     "torchao",  # CUDA libraries that a CPU build cannot load
     "torch.utils._pytree",  # enum registrations of torchao
     "torch.onnx",  # torchvision is not installed
+    "transformers",
 )
 
 
