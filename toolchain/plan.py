@@ -14,9 +14,8 @@ from toolchain.exporting.memory import artifact_bytes, predict_memory
 from toolchain.model.families import attention_window
 from toolchain.model.spec import ModelSpec, spec_from_config
 from toolchain.pruning.allocate import pruned_spec
-from toolchain.recipe import ExportSettings, PruneSettings, Recipe
-
-FLOAT32_BYTES = 4
+from toolchain.pruning.memory import predict_peak_bytes
+from toolchain.recipe import ExportSettings, Recipe
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
         context_length=context,
         before=_size(dense, context, backends),
         after=_size(compact, context, backends),
-        pruning_peak_bytes=_pruning_peak_bytes(dense, recipe.prune) if recipe.prune else 0,
+        pruning_peak_bytes=predict_peak_bytes(dense, recipe.prune) if recipe.prune else 0,
         engine_peak_bytes=max(predict_memory(compact, e).total_bytes for e in recipe.export),
         missing=_missing(recipe.export, recipe.prune is not None),
     )
@@ -145,16 +144,6 @@ def _size(spec: ModelSpec, context: int, backends: list[str]) -> Size:
         export_bytes={backend: artifact_bytes(spec, backend) for backend in backends},
         kv_cache_bytes=spec.kv_cache_bytes(context),
     )
-
-
-def _pruning_peak_bytes(spec: ModelSpec, settings: PruneSettings) -> int:
-    """Outer tensors + one layer + its widest Gram matrix (float32 and float64) + hidden states."""
-    layer = max(map(spec.layer_parameters, spec.layers))
-    width = max(max(s.intermediate_size, s.num_attention_heads * s.head_dim) for s in spec.layers)
-    tables = spec.vocab_size * spec.hidden_size * (1 if spec.tie_word_embeddings else 2)
-    tokens = settings.samples * settings.seq_len
-    streams = 2 * tokens * spec.hidden_size
-    return FLOAT32_BYTES * (tables + 2 * layer + 3 * width * width + streams)
 
 
 def _missing(exports: list[ExportSettings], prunes: bool) -> dict[str, list[str]]:

@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from toolchain.model import families
 from toolchain.model.likelihood import Perplexity, negative_log_likelihood, predicted
 from toolchain.pruning.flow import DENSE, Batch, Block
-
-CHUNK_TOKENS = 1024
+from toolchain.pruning.memory import CHUNK_LOGITS
 
 
 class Judge:
     """Compares hidden states that went through the dense rest of the model with the dense ones.
 
-    Only the dense model's final hidden states are kept; logits exist for CHUNK_TOKENS positions at
-    a time.
+    Only the dense model's final hidden states are kept; logits exist for a chunk of positions at a
+    time.
     """
 
     def __init__(
@@ -73,9 +72,13 @@ class Judge:
         for batch in batches:
             for row in range(len(batch.mask)):
                 wanted = predicted(batch.mask)[row]
-                logits = self._logits(batch.hidden[stream][row, :-1][wanted])
+                hidden = batch.hidden[stream][row, :-1][wanted]
                 targets = batch.token_ids[row, 1:][wanted].to(self._device)
-                nlls.append(negative_log_likelihood(logits, targets).numpy())
+                nats = [
+                    negative_log_likelihood(self._logits(hidden[chunk]), targets[chunk])
+                    for chunk in self._chunks(len(hidden))
+                ]
+                nlls.append(torch.cat([torch.empty(0), *nats]).double().numpy())
         return Perplexity.of(nlls)
 
     def _finish(
@@ -103,11 +106,17 @@ class Judge:
         logits: Tensor = families.head(self._outer)(normed)
         return logits
 
+    def _chunks(self, count: int) -> list[slice]:
+        """Slices of `count` positions whose logits fit into CHUNK_LOGITS."""
+        weight = families.head(self._outer).weight
+        assert isinstance(weight, Tensor)  # noqa: S101 - a projection's
+        size = max(1, CHUNK_LOGITS // weight.shape[0])
+        return [slice(start, start + size) for start in range(0, count, size)]
+
     def _summed(self, dense: Tensor, candidates: dict[str, Tensor]) -> dict[str, float]:
         """KL summed over positions, from final hidden states [n, hidden_size]."""
         totals = dict.fromkeys(candidates, 0.0)
-        for start in range(0, len(dense), CHUNK_TOKENS):
-            chunk = slice(start, start + CHUNK_TOKENS)
+        for chunk in self._chunks(len(dense)):
             p = torch.log_softmax(self._logits(dense[chunk]), -1)
             weights = p.exp()
             for name, hidden in candidates.items():
