@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -11,10 +12,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from conftest import ExportEmbedded
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 BASE = ("typer", "rich", "pydantic", "pyyaml")
+PI = ("numpy", "onnxruntime", "tokenizers", "jinja2")
 
 
 @pytest.fixture(scope="session")
@@ -58,13 +61,11 @@ def _closure(names: tuple[str, ...]) -> set[str]:
     return seen
 
 
-@pytest.fixture(scope="session")
-def base_site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site directory with the wheel and its base requirements alone: links, not copies."""
-    site = tmp_path_factory.mktemp("site")
+def _site(wheel: Path, site: Path, names: tuple[str, ...]) -> Path:
+    """A site directory with the wheel and what `names` need alone: links, not copies."""
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
-    for name in _closure(BASE):
+    for name in _closure(names):
         distribution = importlib.metadata.distribution(name)
         for file in distribution.files or []:
             top = file.parts[0]
@@ -74,8 +75,24 @@ def base_site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+@pytest.fixture(scope="session")
+def base_site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install paredown` gives."""
+    return _site(wheel, tmp_path_factory.mktemp("base"), BASE)
+
+
+@pytest.fixture(scope="session")
+def pi_site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `pip install 'paredown[pi-onnx]'` gives: no torch, no transformers."""
+    return _site(wheel, tmp_path_factory.mktemp("pi"), (*BASE, *PI))
+
+
 def _paredown(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = f"from toolchain.cli import main; raise SystemExit(main({list(arguments)!r}))"
+    return _run(site, "toolchain.cli", arguments)
+
+
+def _run(site: Path, module: str, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    code = f"from {module} import main; raise SystemExit(main({list(arguments)!r}))"
     environment = {**os.environ, "PYTHONPATH": str(site)}
     return subprocess.run(
         [sys.executable, "-S", "-c", code],
@@ -111,3 +128,22 @@ def test_a_missing_extra_is_one_line_with_its_install_command(
     assert done.returncode == 3, done.stderr
     assert re.fullmatch(r"paredown: .* pip install 'paredown\[[a-z-]+\]'\n", done.stderr)
     assert sorted(base_site.iterdir()) == before
+
+
+def test_the_agent_runs_on_a_pi_install(pi_site: Path, embedded_bundle: ExportEmbedded) -> None:
+    assert not (pi_site / "torch").exists()
+    bundle = str(embedded_bundle("onnx"))
+    checked = _run(pi_site, "runtime_py.__main__", ("check", bundle))
+    assert checked.returncode == 0, checked.stderr
+    assert json.loads(checked.stdout)["passed"]
+    protocol = '{"schema": "paredown.protocol/1", "prompt_tokens": 8, "generated_tokens": 4}'
+    measured = _run(pi_site, "runtime_py.__main__", ("measure", bundle, "--protocol", protocol))
+    assert measured.returncode == 0, measured.stderr
+    record = json.loads(measured.stdout)
+    assert set(record["engine_versions"]) == {"onnxruntime", "numpy"}
+    assert record["peak_rss_bytes"] < 200e6
+    said = _run(
+        pi_site, "runtime_py.__main__", ("chat", bundle, "--prompt", "Once there was", "-n", "12")
+    )
+    assert said.returncode == 0, said.stderr
+    assert len(said.stdout.split()) > 3

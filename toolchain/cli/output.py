@@ -65,12 +65,12 @@ class _RichProgress:
 
 
 class _Lines:
-    """Progress for a stderr that is no terminal: a line when a task starts, nothing that moves."""
+    """Progress for a stderr that is no terminal: a line when a long task starts, nothing moves."""
 
     @contextmanager
     def _line(self, description: str, total: int | None) -> Iterator[Task]:
-        del total
-        self.note(description)
+        if total is not None:  # without a number of steps it is a short one
+            self.note(description)
         yield self
 
     def advance(self, steps: int = 1) -> None:
