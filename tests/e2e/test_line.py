@@ -80,6 +80,31 @@ def test_a_deleted_artifact_is_made_again(finished: Path) -> None:
     assert report.is_file()
 
 
+def test_every_verb_prints_one_json_document(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = finished / "out"
+    bundle = str(out / "bundles" / "onnx-none-128")
+    short = ["--samples", "8", "--seq-len", "32", "--recovery", "none"]
+    protocol = ["-p", "4", "-n", "4", "-r", "1", "--launches", "2"]
+    commands = [
+        ["plan", "embedded"],
+        ["doctor"],
+        ["info", bundle],
+        ["info", str(out / "pruned")],
+        ["prune", "embedded", *short, "--out", str(tmp_path / "pruned")],
+        ["export", "embedded", "--context", "16", "--out", str(tmp_path / "bundle")],
+        ["profile", bundle, *protocol, "--out", str(tmp_path / "report.json")],
+        ["validate", bundle, "--reference", "embedded", "--margin", "ppl=50%"],
+    ]
+    for command in commands:
+        assert main([*command, "--json"]) == 0, command
+        printed = json.loads(capsys.readouterr().out)
+        assert isinstance(printed, dict), command
+        if command[0] == "profile":
+            assert printed == json.loads((tmp_path / "report.json").read_text())
+
+
 def test_ctrl_c_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
     arguments = ["export", "embedded", "--context", "64", "--out", str(tmp_path / "bundle")]
     code = f"from toolchain.cli import main; raise SystemExit(main({arguments!r}))"
