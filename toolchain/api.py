@@ -25,7 +25,7 @@ from toolchain.store import check_output, write_text
 if TYPE_CHECKING:
     from runtime_py.schema import DeviceReport, Manifest
     from toolchain.devices.doctor import Diagnosis
-    from toolchain.plan import Plan
+    from toolchain.dry_run import Plan
     from toolchain.report.run import RunResult
     from toolchain.validation.verdict import Verdict
 
@@ -227,7 +227,7 @@ def plan(
     Raises:
         ParedownError: a bad recipe or model; options that belong to a model beside a recipe.
     """
-    from toolchain.plan import plan_recipe
+    from toolchain.dry_run import plan_recipe
     from toolchain.recipe import Recipe
 
     prune_options = {"ratio": ratio, "parts": parts, "round_to": round_to}

@@ -14,9 +14,9 @@ from typing import TypeVar
 
 from runtime_py.schema import MANIFEST_NAME, DeviceReport, Manifest, loads
 from toolchain import api
+from toolchain.dry_run import plan_recipe
 from toolchain.errors import require_extra
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
-from toolchain.plan import plan_recipe
 from toolchain.progress import Progress
 from toolchain.recipe import ExportSettings, Recipe, bundle_names
 from toolchain.report.run import Outcome, RunResult, run_markdown

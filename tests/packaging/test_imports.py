@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import toolchain
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "transformers", "onnxruntime", "executorch", "scipy", "matplotlib")
@@ -26,7 +29,7 @@ def _modules_after(code: str) -> set[str]:
     "code",
     [
         "import runtime_py, runtime_py.schema, runtime_py.bundle, runtime_py.agent",
-        "import toolchain, toolchain.recipe, toolchain.store, toolchain.plan",
+        "import toolchain, toolchain.recipe, toolchain.store, toolchain.dry_run",
         "from toolchain.cli import main\nmain(['--help'])",
         "from toolchain.cli import main\nmain(['plan', 'embedded'])",
         "from toolchain.cli import main\nmain(['doctor'])",
@@ -34,6 +37,14 @@ def _modules_after(code: str) -> set[str]:
 )
 def test_nothing_heavy_is_imported(code: str) -> None:
     assert not _modules_after(code) & set(HEAVY)
+
+
+def test_no_module_hides_a_verb() -> None:
+    """Importing `toolchain.X` would replace a function `toolchain.X` by the module."""
+    verbs = set(toolchain.__all__)
+    modules = {module.name for module in pkgutil.iter_modules(toolchain.__path__)}
+    assert not verbs & modules
+    assert all(callable(getattr(toolchain, name)) for name in verbs - {"__version__"})
 
 
 def test_help_answers_in_half_a_second() -> None:

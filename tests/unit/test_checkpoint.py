@@ -10,11 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from toolchain.dry_run import plan_recipe
 from toolchain.embedded import MODEL_DIR
 from toolchain.errors import BadRequestError
 from toolchain.model import families
 from toolchain.model.checkpoint import EMBEDDED, open_checkpoint
-from toolchain.plan import plan_recipe
 from toolchain.recipe import Recipe, build
 
 

@@ -23,11 +23,11 @@ from runtime_py.schema import (
 )
 from toolchain import __version__
 from toolchain.devices.local import LocalDevice
+from toolchain.dry_run import check_context
 from toolchain.errors import BadRequestError, ParedownError, require_extra
 from toolchain.exporting.memory import predict_memory
 from toolchain.model import families
 from toolchain.model.checkpoint import COMPANION_FILES, Checkpoint
-from toolchain.plan import check_context
 from toolchain.progress import SILENT, Progress
 from toolchain.recipe import ExportSettings
 from toolchain.store import atomic_directory, check_output, sha256_file, write_text
