@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,13 +50,27 @@ class StepLog:
             return
         self._progress.note(f"{name} …")
         start = time.monotonic()
-        work()
+        write_json(self._path, self._record)  # the directory is ours from here on
+        try:
+            work()
+        except Exception:
+            self._forget_if_empty()
+            raise
         self._record["steps"][name] = {
             "inputs_sha256": key,
             "output_sha256": _fingerprint(output),
             "seconds": round(time.monotonic() - start, 3),
         }
         write_json(self._path, self._record)
+
+    def _forget_if_empty(self) -> None:
+        """Remove a run directory in which no step ever finished."""
+        if not self._record["steps"]:
+            self._path.unlink()
+            out = self._path.parent
+            for folder in [*out.iterdir(), out]:
+                with suppress(OSError):  # not empty, or not a folder
+                    folder.rmdir()
 
     def finish(self, result: dict[str, Any]) -> None:
         """Put the run's result beside its steps."""

@@ -75,3 +75,25 @@ def test_a_run_directory_that_is_not_ours_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(BadRequestError, match="not written by paredown"):
         StepLog(tmp_path, SILENT)
+
+
+def test_a_run_interrupted_in_its_first_step_goes_on(work: Work, tmp_path: Path) -> None:
+    def interrupted() -> None:
+        work.output.parent.mkdir(parents=True, exist_ok=True)
+        (work.output.parent / ".result.partial").write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        StepLog(tmp_path / "run", SILENT).do("step", {}, work.output, interrupted)
+    _do(work, tmp_path)
+    assert work.times == 1
+
+
+def test_a_run_refused_in_its_first_step_leaves_nothing(work: Work, tmp_path: Path) -> None:
+    def refuse() -> None:
+        (work.output.parent / "bundles").mkdir(parents=True)
+        raise BadRequestError("no")
+
+    with pytest.raises(BadRequestError):
+        StepLog(tmp_path / "run", SILENT).do("step", {}, work.output, refuse)
+    assert not (tmp_path / "run").exists()
