@@ -6,6 +6,11 @@ Exit codes: 0 done or ship, 1 hold, 2 bad request, 3 missing extra, tool or devi
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+import traceback
+
 EXIT_OK = 0
 EXIT_HOLD = 1
 EXIT_BAD_REQUEST = 2
@@ -57,3 +62,30 @@ class InvalidMeasurementError(ParedownError):
     """A measurement that was made but must not be believed."""
 
     exit_code = EXIT_INVALID_MEASUREMENT
+
+
+def fail(program: str, message: str, exit_code: int) -> int:
+    """Say in one line on stderr why `program` ends; the exit code."""
+    print(f"{program}: {' '.join(message.split())}", file=sys.stderr)
+    return exit_code
+
+
+def fail_with(program: str, error: Exception) -> int:
+    """End `program` for any error, in one line and without a traceback; the exit code.
+
+    Set PAREDOWN_DEBUG=1 to see the traceback.
+    """
+    if isinstance(error, BrokenPipeError):
+        # The reader of our output went away (`... | head`): not our failure. Keep the interpreter
+        # from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    if os.environ.get("PAREDOWN_DEBUG"):
+        traceback.print_exc()
+    if isinstance(error, ParedownError):
+        return fail(program, str(error), error.exit_code)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        message = f"no space left on the device: {error.filename}; free some"
+        return fail(program, message, EXIT_BAD_REQUEST)
+    line = f"internal error: {type(error).__name__}: {error}; PAREDOWN_DEBUG=1 shows where"
+    return fail(program, line, EXIT_INTERNAL)

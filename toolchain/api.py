@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from runtime_py.schema import DeviceReport, Manifest
     from toolchain.devices.doctor import Diagnosis
     from toolchain.dry_run import Plan
+    from toolchain.model.checkpoint import Checkpoint
     from toolchain.report.run import RunResult
     from toolchain.validation.verdict import Verdict
 
@@ -36,7 +37,7 @@ _VALIDATE = ValidateSettings()
 
 
 def prune(  # noqa: PLR0913
-    model: str | Path,
+    model: str | Path | Checkpoint,
     *,
     out: str | Path,
     ratio: float = _PRUNE.ratio,
@@ -78,16 +79,15 @@ def prune(  # noqa: PLR0913
     check_output(Path(out))
     from toolchain.model.checkpoint import open_checkpoint
 
-    with progress.task(f"opening {model}", None):
+    with progress.task("opening the model", None):
         source = open_checkpoint(model)
         from toolchain.pruning.stream import prune_checkpoint
 
-    prune_checkpoint(source, settings, Path(out), progress)
-    return open_checkpoint(out).record
+    return prune_checkpoint(source, settings, Path(out), progress).record
 
 
 def export(
-    checkpoint: str | Path,
+    checkpoint: str | Path | Checkpoint,
     *,
     out: str | Path,
     backend: str = _EXPORT.backend,
@@ -106,7 +106,7 @@ def export(
     check_output(Path(out))
     from toolchain.model.checkpoint import open_checkpoint
 
-    with progress.task(f"opening {checkpoint}", None):
+    with progress.task("opening the checkpoint", None):
         source = open_checkpoint(checkpoint)
         from toolchain.exporting.bundle import export_checkpoint
 
@@ -142,12 +142,9 @@ def profile(
         },
         "profile",
     )
-    from runtime_py.bundle import open_bundle
     from runtime_py.schema import dumps
     from toolchain.profiling.run import profile_bundle
 
-    backend = open_bundle(Path(bundle), verify=False).backend
-    require_extra(backend, f"profiling {backend} bundles from here")
     report = profile_bundle(Path(bundle), settings.device, settings.protocol, progress)
     if out is not None:
         write_text(Path(out), dumps(report))
@@ -157,8 +154,8 @@ def profile(
 def validate(
     bundle: str | Path,
     *,
-    reference: str | Path,
-    checkpoint: str | Path | None = None,
+    reference: str | Path | Checkpoint,
+    checkpoint: str | Path | Checkpoint | None = None,
     text: str = _VALIDATE.text,
     margins: Mapping[str, float] = _VALIDATE.margins,
     alpha: float = _VALIDATE.alpha,
@@ -184,7 +181,7 @@ def validate(
         ValidateSettings, {"text": text, "margins": dict(margins), "alpha": alpha}, "validate"
     )
     require_extra("evals", "validating")
-    with progress.task(f"opening {reference}", None):
+    with progress.task("opening the dense model", None):
         from runtime_py.schema import dumps
         from toolchain.model.checkpoint import open_checkpoint
         from toolchain.validation.gates import validate_bundle

@@ -21,15 +21,15 @@ def describe(directory: Path) -> tuple[dict[str, Any], str]:
         manifest = open_bundle(directory)
         return to_json(manifest), bundle_text(directory, manifest)
     if (directory / "config.json").is_file():
-        return _checkpoint_facts(directory), checkpoint_text(directory)
+        facts = _checkpoint_facts(directory)
+        return facts, _checkpoint_text(directory, facts)
     raise BadRequestError(
         f"{directory} is neither a bundle ({MANIFEST_NAME}) nor a checkpoint (config.json)"
     )
 
 
-def checkpoint_text(directory: Path) -> str:
+def _checkpoint_text(directory: Path, facts: dict[str, Any]) -> str:
     """A checkpoint in a few lines."""
-    facts = _checkpoint_facts(directory)
     shape = facts["layers"][0]
     lines = [
         f"checkpoint {directory}: {facts['model_type']}, {facts['parameters']:,} parameters, "

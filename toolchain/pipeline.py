@@ -80,7 +80,7 @@ class Line:
             "prune",
             inputs,
             output,
-            lambda: api.prune(self.dense.source, out=output, progress=self.progress, **options),
+            lambda: api.prune(self.dense, out=output, progress=self.progress, **options),
         )
         return open_checkpoint(output)
 
@@ -92,7 +92,7 @@ class Line:
             f"export {name}",
             {"checkpoint": compact.identity.weights_sha256, "settings": options},
             output,
-            lambda: api.export(compact.source, out=output, progress=self.progress, **options),
+            lambda: api.export(compact, out=output, progress=self.progress, **options),
         )
         return output
 
@@ -130,8 +130,8 @@ class Line:
             output,
             lambda: api.validate(
                 bundle,
-                reference=self.dense.source,
-                checkpoint=compact.source,
+                reference=self.dense,
+                checkpoint=compact,
                 out=output,
                 progress=self.progress,
                 **options,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
-import sys
-import traceback
 from typing import Any
 
 import typer
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
+from runtime_py.errors import fail, fail_with
 from toolchain.errors import (
     EXIT_BAD_REQUEST,
-    EXIT_INTERNAL,
     EXIT_INTERRUPTED,
     EXIT_OK,
     BadRequestError,
-    ParedownError,
     did_you_mean,
 )
+
+PROGRAM = "paredown"
 
 VERBS = {
     "run": "Run the whole line from a recipe; print the verdict.",
@@ -80,34 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         result = typer.main.get_command(app).main(
-            args=arguments, prog_name="paredown", standalone_mode=False
+            args=arguments, prog_name=PROGRAM, standalone_mode=False
         )
-    except BrokenPipeError:
-        # The reader of our output went away (`paredown ... | head`): not our failure.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
+    except TyperException as error:
+        return fail(PROGRAM, error.format_message(), EXIT_BAD_REQUEST)
     except Exception as error:
-        if os.environ.get("PAREDOWN_DEBUG"):
-            traceback.print_exc()
-        message, exit_code = _explain(error)
-        return _fail(message, exit_code)
+        return fail_with(PROGRAM, error)
     if result == EXIT_INTERRUPTED:  # typer's answer to Ctrl-C
-        return _fail("interrupted; the same command goes on where it stopped", EXIT_INTERRUPTED)
+        message = "interrupted; the same command goes on where it stopped"
+        return fail(PROGRAM, message, EXIT_INTERRUPTED)
     return result if isinstance(result, int) else EXIT_OK
-
-
-def _fail(message: str, exit_code: int) -> int:
-    print(f"paredown: {' '.join(message.split())}", file=sys.stderr)
-    return exit_code
-
-
-def _explain(error: Exception) -> tuple[str, int]:
-    """The one line and the exit code of whatever ended a verb."""
-    if isinstance(error, ParedownError):
-        return str(error), error.exit_code
-    if isinstance(error, TyperException):
-        return error.format_message(), EXIT_BAD_REQUEST
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"no space left on the device: {error.filename}; free some", EXIT_BAD_REQUEST
-    line = f"internal error: {type(error).__name__}: {error}"
-    return f"{line}; PAREDOWN_DEBUG=1 shows where", EXIT_INTERNAL

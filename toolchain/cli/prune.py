@@ -46,7 +46,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> int:
     """Entry point; help texts come from the group."""
     from toolchain import api
-    from toolchain.describe import checkpoint_text
+    from toolchain.describe import describe
 
     with progress_on_stderr() as progress:
         record = api.prune(
@@ -64,5 +64,5 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             round_to=round_to,
             progress=progress,
         )
-    emit(record, as_json, checkpoint_text(out))
+    emit(record, as_json, describe(out)[1])
     return 0

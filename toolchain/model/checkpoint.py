@@ -70,11 +70,6 @@ class Checkpoint:
         dense = self.record.get("dense")
         return f"{dense['name']}-pruned" if dense else self.name
 
-    @property
-    def source(self) -> str:
-        """What opens this checkpoint again."""
-        return EMBEDDED if self.name == EMBEDDED else str(self.path)
-
     @cached_property
     def family(self) -> families.Family:
         """Architecture knowledge of this checkpoint."""
@@ -283,13 +278,17 @@ def fill_(module: nn.Module, tensors: dict[str, torch.Tensor], device: str) -> N
             owner.out_features, owner.in_features = weight.shape
 
 
-def open_checkpoint(model: str | Path) -> Checkpoint:
+def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
     """Open a local folder, the `embedded` model, or a Hub id (fetched into the Hub's cache).
+
+    One that is open already is handed back: what it has read and hashed is not read again.
 
     Raises:
         BadRequestError: nothing there, not a supported causal LM, or no safetensors weights.
         MissingError: the packages of extra `prune` are absent.
     """
+    if isinstance(model, Checkpoint):
+        return model
     require_extra("prune", "reading a checkpoint")
     path, name = locate(model)
     config = read_config(path, name)
