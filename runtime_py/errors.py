@@ -70,15 +70,21 @@ def fail(program: str, message: str, exit_code: int) -> int:
     return exit_code
 
 
+def discard_stdout() -> None:
+    """After the reader of our output went away (`... | head`), which is no failure of ours.
+
+    Keeps the interpreter from complaining when it flushes at exit.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def fail_with(program: str, error: Exception) -> int:
     """End `program` for any error, in one line and without a traceback; the exit code.
 
     Set PAREDOWN_DEBUG=1 to see the traceback.
     """
     if isinstance(error, BrokenPipeError):
-        # The reader of our output went away (`... | head`): not our failure. Keep the interpreter
-        # from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_stdout()
         return EXIT_OK
     if os.environ.get("PAREDOWN_DEBUG"):
         traceback.print_exc()

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from runtime_py.errors import discard_stdout
 from toolchain.progress import Progress, Task
 from toolchain.quiet import NOISY_LOGGERS
 
@@ -20,8 +21,14 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON
 
 
 def emit(result: Any, as_json: bool, text: str) -> None:
-    """Print a result: as JSON for a machine, else the text for a person."""
-    print(json.dumps(result, indent=2, ensure_ascii=False) if as_json else text)
+    """Print a result: as JSON for a machine, else the text for a person.
+
+    A reader that went away changes no exit code, which may say ship or hold.
+    """
+    try:
+        print(json.dumps(result, indent=2, ensure_ascii=False) if as_json else text, flush=True)
+    except BrokenPipeError:
+        discard_stdout()
 
 
 def quiet_libraries() -> None:
