@@ -10,9 +10,9 @@ from tiny_checkpoint import VARIANTS, write_checkpoint
 from transformers import AutoModelForCausalLM
 
 from toolchain.model import families
+from toolchain.model.block import Block, Rotary
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.model.compact import PARTS
-from toolchain.pruning.flow import Block, Rotary
 
 IDS = torch.tensor([[0, 5, 9, 33, 12, 60, 7, 7, 20], [0, 14, 3, 3, 41, 8, 0, 0, 0]])
 

@@ -63,7 +63,7 @@ def masked_model(source: Checkpoint, out: Path) -> torch.nn.Module:
         prefix = families.layer_prefix(index)
         names = [n for n in stored if n.startswith(prefix)]
         layer = {n.removeprefix(prefix): stored.pop(n) for n in names}
-        for part, name in ((ATTENTION, "kv_groups"), (MLP, "neurons")):
+        for part, name in ((ATTENTION, "heads"), (MLP, "neurons")):
             layer = scatter(layer, source.family, shape, part, kept(out, name, index))
         stored |= {f"{prefix}{name}": tensor for name, tensor in layer.items()}
     missing, unexpected = model.load_state_dict(stored, strict=False)
@@ -106,8 +106,8 @@ def test_without_recovery_it_is_the_dense_model_with_inputs_zeroed(
     result = prune(tmp_path, variant, {}, recovery="none")
     dense = AutoModelForCausalLM.from_pretrained(tmp_path / "dense").eval()
     for index, layer in enumerate(dense.model.layers):
-        heads = kept(result.path, "kv_groups", index)
-        columns = (heads[:, None] * 12 + torch.arange(12)).flatten()
+        heads = kept(result.path, "heads", index)
+        columns = (heads[:, None] * 6 + torch.arange(6)).flatten()
         zero_all_but_(layer.self_attn.o_proj, columns)
         zero_all_but_(layer.mlp.down_proj, kept(result.path, "neurons", index))
     compact = AutoModelForCausalLM.from_pretrained(result.path).eval()
@@ -218,7 +218,7 @@ def test_your_own_methods_are_called(tmp_path: Path) -> None:
 def test_a_part_that_stays_whole_is_untouched_and_on_record(tmp_path: Path) -> None:
     result = prune(tmp_path, "llama-tied", {}, ratio=0.2)
     untouched = [s for s in result.record["steps"] if s["part"] == "attention"]
-    assert [(s["kept"], s["of"], s["chosen"]) for s in untouched] == [(4, 4, "none")] * 3
+    assert [(s["kept"], s["of"], s["chosen"]) for s in untouched] == [(8, 8, "none")] * 3
     assert all(s["notes"] for s in untouched)
     dense = load_file(tmp_path / "dense" / "model.safetensors")
     pruned = load_file(result.path / "model.safetensors")

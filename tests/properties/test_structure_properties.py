@@ -152,14 +152,28 @@ def test_keeping_everything_is_bitwise_neutral(shape: LayerShape) -> None:
             assert all(torch.equal(same[name], tensors[name]) for name in tensors)
 
 
+def drawn_units(shape: LayerShape, part: str, data: st.DataObject) -> torch.Tensor:
+    """Neurons, or query heads: as many in each of some KV groups."""
+    if part == MLP:
+        chosen = data.draw(st.sets(st.integers(0, shape.intermediate_size - 1), min_size=1))
+        return torch.tensor(sorted(chosen))
+    per_group = shape.num_attention_heads // shape.num_key_value_heads
+    groups = data.draw(st.sets(st.integers(0, shape.num_key_value_heads - 1), min_size=1))
+    count = data.draw(st.integers(1, per_group))
+    heads = [
+        group * per_group + head
+        for group in sorted(groups)
+        for head in sorted(data.draw(st.permutations(range(per_group)))[:count])
+    ]
+    return torch.tensor(heads)
+
+
 @settings(deadline=None, max_examples=60)
 @given(small, st.data())
 def test_scattering_puts_back_what_was_cut(shape: LayerShape, data: st.DataObject) -> None:
     tensors = layer_tensors(shape)
     for part in PARTS:
-        count = unit_count(shape, part)
-        chosen = data.draw(st.sets(st.integers(0, count - 1), min_size=1))
-        units = torch.tensor(sorted(chosen))
+        units = drawn_units(shape, part, data)
         narrow = cut(tensors, FAMILIES["llama"], shape, part, units)
         wide = scatter(narrow, FAMILIES["llama"], shape, part, units)
         again = cut(wide, FAMILIES["llama"], shape, part, units)
@@ -176,7 +190,7 @@ def test_a_kv_group_is_its_key_its_value_and_its_queries() -> None:
     shape = LayerShape(6, 3, 2, 5)
     tensors = layer_tensors(shape)
     family = FAMILIES["llama"]
-    narrow = cut(tensors, family, shape, ATTENTION, torch.tensor([0, 2]))
+    narrow = cut(tensors, family, shape, ATTENTION, torch.tensor([0, 1, 4, 5]))
     rows = {"query": [0, 1, 2, 3, 8, 9, 10, 11], "key": [0, 1, 4, 5], "value": [0, 1, 4, 5]}
     for role, indices in rows.items():
         name = getattr(family, role)

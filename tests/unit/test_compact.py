@@ -72,5 +72,5 @@ def test_saved_files_obey_the_umask(tmp_path: Path) -> None:
 
 def test_a_group_owns_all_its_query_columns() -> None:
     shape = LayerShape(8, 2, 16, 40)
-    assert unit_width(shape, ATTENTION) == 64
+    assert unit_width(shape, ATTENTION) == shape.head_dim
     assert unit_width(shape, MLP) == 1

@@ -25,26 +25,27 @@ LARGEST_SHARD_BYTES = 2 * 10**9
 class Kept:
     """What stays of a layer: int64 indices in increasing order."""
 
-    groups: Tensor
-    """KV groups; a group is its key and value head and all query heads that read them."""
+    heads: Tensor
+    """Query heads: the same number in every KV group that stays. A key and value head stays while
+    a query head reads it."""
     neurons: Tensor
     """MLP neurons."""
 
-    def of(self, part: str) -> Tensor:
-        """The indices of ATTENTION or MLP."""
-        return self.groups if part == ATTENTION else self.neurons
-
 
 def unit_width(shape: LayerShape, part: str) -> int:
-    """Adjacent columns of the part's output projection that belong to one KV group or neuron."""
-    if part == MLP:
-        return 1
-    return shape.num_attention_heads // shape.num_key_value_heads * shape.head_dim
+    """Adjacent columns of the part's output projection that belong to one query head or neuron."""
+    return 1 if part == MLP else shape.head_dim
 
 
 def unit_count(shape: LayerShape, part: str) -> int:
-    """KV groups or neurons of a layer."""
-    return shape.num_key_value_heads if part == ATTENTION else shape.intermediate_size
+    """Query heads or neurons of a layer."""
+    return shape.num_attention_heads if part == ATTENTION else shape.intermediate_size
+
+
+def groups_of(heads: Tensor, shape: LayerShape) -> Tensor:
+    """KV groups that the given query heads of a layer of `shape` read, in increasing order."""
+    per_group = shape.num_attention_heads // shape.num_key_value_heads
+    return torch.unique(heads // per_group)
 
 
 def expand(units: Tensor, width: int) -> Tensor:
@@ -52,20 +53,27 @@ def expand(units: Tensor, width: int) -> Tensor:
     return (units.unsqueeze(1) * width + torch.arange(width)).flatten()
 
 
-def slices(family: Family, shape: LayerShape, part: str) -> list[tuple[str, int, int]]:
-    """(tensor name within the layer, dimension, rows per unit) of all that a unit owns."""
+def slices(
+    family: Family, shape: LayerShape, part: str, units: Tensor
+) -> list[tuple[str, int, int, Tensor]]:
+    """What `units` of `part` own: (tensor within the layer, dimension, its full size, indices)."""
     if part == MLP:
-        rows = [(family.gate, 1), (family.up, 1)]
+        full, kept = shape.intermediate_size, units
+        producers = [(name, full, kept) for name in (family.gate, family.up)]
         output = family.down
     else:
-        rows = [
-            (family.query, unit_width(shape, part)),
-            (family.key, shape.head_dim),
-            (family.value, shape.head_dim),
+        width = shape.head_dim
+        full, kept = shape.num_attention_heads * width, expand(units, width)
+        groups = expand(groups_of(units, shape), width)
+        keys = shape.num_key_value_heads * width
+        producers = [
+            (family.query, full, kept),
+            (family.key, keys, groups),
+            (family.value, keys, groups),
         ]
         output = family.output
-    cuts = [(f"{name}.{kind}", 0, width) for name, width in rows for kind in ("weight", "bias")]
-    return [*cuts, (f"{output}.weight", 1, unit_width(shape, part))]
+    cuts = [(f"{name}.{k}", 0, size, i) for name, size, i in producers for k in ("weight", "bias")]
+    return [*cuts, (f"{output}.weight", 1, full, kept)]
 
 
 def cut(
@@ -78,12 +86,12 @@ def cut(
         family: architecture knowledge.
         shape: the layer before the cut.
         part: ATTENTION or MLP.
-        units: kept KV groups or neurons.
+        units: kept query heads or neurons, in increasing order.
     """
     out = dict(tensors)
-    for name, dimension, width in slices(family, shape, part):
+    for name, dimension, _, indices in slices(family, shape, part, units):
         if name in out:
-            out[name] = out[name].index_select(dimension, expand(units, width)).contiguous()
+            out[name] = out[name].index_select(dimension, indices).contiguous()
     return out
 
 
@@ -96,12 +104,12 @@ def scatter(
     checkpoint is held against.
     """
     out = dict(tensors)
-    for name, dimension, width in slices(family, shape, part):
+    for name, dimension, full, indices in slices(family, shape, part, units):
         if name in out:
             size = list(out[name].shape)
-            size[dimension] = unit_count(shape, part) * width
-            full = torch.zeros(size, dtype=out[name].dtype)
-            out[name] = full.index_copy(dimension, expand(units, width), out[name])
+            size[dimension] = full
+            zeros = torch.zeros(size, dtype=out[name].dtype)
+            out[name] = zeros.index_copy(dimension, indices, out[name])
     return out
 
 

@@ -55,7 +55,7 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
         "```",
         "",
         "The full record, every step's decision included, is in `paredown.json`; the kept neurons "
-        "and KV groups are in `structure.safetensors`.",
+        "and query heads are in `structure.safetensors`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.model import families
+from toolchain.model.block import Block
 from toolchain.model.likelihood import Perplexity, negative_log_likelihood, predicted
-from toolchain.pruning.flow import DENSE, Batch, Block
+from toolchain.pruning.flow import DENSE, Batch
 from toolchain.pruning.memory import CHUNK_LOGITS
 
 

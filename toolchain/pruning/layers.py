@@ -19,7 +19,7 @@ from toolchain.model.families import Family
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.step import Decision
 
-_GROUPS = "kept.kv_groups"
+_HEADS = "kept.heads"
 _NEURONS = "kept.neurons"
 _DECISIONS = "decisions"
 
@@ -47,7 +47,7 @@ class LayerStore:
 
     def save(self, index: int, layer: FinishedLayer) -> None:
         """Write layer `index`."""
-        indices = {_GROUPS: layer.kept.groups.int(), _NEURONS: layer.kept.neurons.int()}
+        indices = {_HEADS: layer.kept.heads.int(), _NEURONS: layer.kept.neurons.int()}
         save_tensors(
             self._path(index),
             {**layer.tensors, **indices},
@@ -61,7 +61,7 @@ class LayerStore:
         with safe_open(self._path(index), framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118
             decisions = [Decision(**d) for d in json.loads(stream.metadata()[_DECISIONS])]
-        kept = Kept(tensors.pop(_GROUPS).long(), tensors.pop(_NEURONS).long())
+        kept = Kept(tensors.pop(_HEADS).long(), tensors.pop(_NEURONS).long())
         return FinishedLayer(tensors, kept, decisions)
 
     def _path(self, index: int) -> Path:
@@ -72,7 +72,7 @@ def plain_layer(
     tensors: dict[str, Tensor], family: Family, shape: LayerShape, kept: Kept
 ) -> dict[str, Tensor]:
     """The dense layer's tensors cut to the kept units, with no recovery."""
-    narrow = cut(tensors, family, shape, ATTENTION, kept.groups)
+    narrow = cut(tensors, family, shape, ATTENTION, kept.heads)
     return cut(narrow, family, shape, MLP, kept.neurons)
 
 

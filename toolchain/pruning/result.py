@@ -82,7 +82,7 @@ def structure_tensors(kept: Sequence[Kept]) -> dict[str, Tensor]:
     """Kept indices of all layers, int32, as structure.safetensors holds them."""
     out = {}
     for index, units in enumerate(kept):
-        out[f"layers.{index}.kv_groups"] = units.groups.int()
+        out[f"layers.{index}.heads"] = units.heads.int()
         out[f"layers.{index}.neurons"] = units.neurons.int()
     return out
 

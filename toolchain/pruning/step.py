@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from runtime_py.schema import LayerShape
 from toolchain.calibrate.stats import ProjectionStatistics
-from toolchain.pruning.flow import DENSE, PRUNED, Batch, Block
+from toolchain.model.block import Block
+from toolchain.model.compact import MLP
+from toolchain.pruning.flow import DENSE, PRUNED, Batch
 from toolchain.pruning.recovery import Problem, Recovered
 from toolchain.pruning.targets import problem, targets
 
@@ -27,9 +30,9 @@ class Decision:
     layer: int
     part: str
     kept: int
-    """Neurons or KV groups that stay."""
+    """Neurons or query heads that stay."""
     of: int
-    """Neurons or KV groups before."""
+    """Neurons or query heads before."""
     chosen: str
     """The recovery's target that won on held-out text, or `none`."""
     held_out_kl: dict[str, float] = field(default_factory=dict)
@@ -61,6 +64,35 @@ def most_important(scores: Tensor, count: int) -> Tensor:
     """Indices, in increasing order, of the `count` largest scores; ties go to the lower index."""
     ranked = torch.sort(scores, descending=True, stable=True).indices
     return ranked[:count].sort().values
+
+
+def choose_units(
+    score: Callable[[int], Tensor], before: LayerShape, after: LayerShape, part: str
+) -> Tensor:
+    """The neurons or query heads that stay, in increasing order.
+
+    Whole KV groups go first, the least important ones; then, where the groups that are left keep
+    fewer query heads each, the least important heads of every group.
+
+    Args:
+        score: importance by number of adjacent columns of the projection that go together.
+        before: the layer's shape.
+        after: its shape afterwards.
+        part: ATTENTION or MLP.
+    """
+    if part == MLP:
+        return most_important(score(1), after.intermediate_size)
+    per_group = before.num_attention_heads // before.num_key_value_heads
+    keep = after.num_attention_heads // after.num_key_value_heads
+    heads = torch.arange(before.num_attention_heads).view(-1, per_group)
+    groups = torch.arange(len(heads))
+    if after.num_key_value_heads < len(heads):
+        group_scores = score(per_group * before.head_dim)
+        groups = most_important(group_scores, after.num_key_value_heads)
+    if keep < per_group:
+        scores = score(before.head_dim).view(-1, per_group)
+        return torch.cat([heads[g][most_important(scores[g], keep)] for g in groups])
+    return heads[groups].flatten()
 
 
 def candidates(

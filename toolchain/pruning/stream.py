@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from runtime_py.sensors import peak_rss_bytes
 from toolchain import store
 from toolchain.model import families
+from toolchain.model.block import Block, Rotary
 from toolchain.model.checkpoint import Checkpoint
 from toolchain.model.compact import PARTS, Kept, cut, expand, save_weights, unit_count, unit_width
 from toolchain.progress import SILENT, Progress
@@ -24,8 +26,6 @@ from toolchain.pruning.flow import (
     DENSE,
     PLAIN,
     PRUNED,
-    Block,
-    Rotary,
     advance_,
     start_batches,
 )
@@ -38,8 +38,8 @@ from toolchain.pruning.step import (
     Decision,
     as_stored,
     candidates,
+    choose_units,
     collect,
-    most_important,
 )
 from toolchain.recipe import PruneSettings
 
@@ -199,8 +199,8 @@ class Pruner:
     ) -> tuple[dict[str, Tensor], Tensor, Decision]:
         """Prune and recover one block: the layer's new tensors, the kept units, the record."""
         part = block.part
-        shape = self._source.spec.layers[index]
-        before, count = unit_count(shape, part), unit_count(self._request.after.layers[index], part)
+        shape, after = self._source.spec.layers[index], self._request.after.layers[index]
+        before, count = unit_count(shape, part), unit_count(after, part)
         if count == before:
             note = "every unit stays; nothing to recover"
             decision = Decision(index, part, count, before, NONE, notes=[note])
@@ -208,9 +208,9 @@ class Pruner:
         statistics = collect(block, dense, self._calibration, self._device)
         projection = block.projection(dense)
         weight = projection.weight.cpu().double().T
-        width = unit_width(shape, part)
-        units = most_important(self._request.score(statistics, weight, width), count)
-        columns = expand(units, width)
+        score = partial(self._request.score, statistics, weight)
+        units = choose_units(score, shape, after, part)
+        columns = expand(units, unit_width(shape, part))
         narrow = cut(tensors, self._source.family, shape, part, units)
         found, notes = candidates(
             self._request.recover, statistics, weight, columns, projection.bias is not None
@@ -238,7 +238,7 @@ class Pruner:
             inputs = block.branch(dense, hidden)[0][..., rows]
             ends.append(
                 {
-                    name: (hidden + block.project(inputs, tensors)).cpu()
+                    name: block.join(dense, hidden, block.project(inputs, tensors)).cpu()
                     for name, tensors in results.items()
                 }
             )
