@@ -45,7 +45,8 @@ def unit_count(shape: LayerShape, part: str) -> int:
 def groups_of(heads: Tensor, shape: LayerShape) -> Tensor:
     """KV groups that the given query heads of a layer of `shape` read, in increasing order."""
     per_group = shape.num_attention_heads // shape.num_key_value_heads
-    return torch.unique(heads // per_group)
+    groups: Tensor = torch.unique(heads // per_group)
+    return groups
 
 
 def expand(units: Tensor, width: int) -> Tensor:
