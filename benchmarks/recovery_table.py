@@ -31,7 +31,7 @@ from toolchain import __version__
 from toolchain.calibrate.sources import encode, pieces, read_documents
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.model.likelihood import Perplexity, document_nlls, padded_batches, predicted
-from toolchain.pruning.stream import prune_checkpoint
+from toolchain.pruning.run import prune_checkpoint
 from toolchain.recipe import PruneSettings
 from toolchain.store import sha256_file
 

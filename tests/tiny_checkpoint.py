@@ -10,6 +10,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from toolchain.model.families import FAMILIES
+
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456"
 BOS, EOS, UNKNOWN = 0, 1, 2
 CHAT_TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
@@ -21,8 +23,31 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "mistral": {"model_type": "mistral", "sliding_window": None},
     "qwen2": {"model_type": "qwen2", "tie_word_embeddings": True},
     "qwen3": {"model_type": "qwen3", "attention_bias": True},
+    "smollm3": {"model_type": "smollm3", "no_rope_layer_interval": 2, "pad_token_id": None},
+    "phi3": {"model_type": "phi3", "pad_token_id": None},
+    "olmo2": {"model_type": "olmo2", "pad_token_id": None},
+    "gemma2": {
+        "model_type": "gemma2",
+        "sliding_window": 32,
+        "query_pre_attn_scalar": 5,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 5.0,
+    },
+    "gemma3": {
+        "model_type": "gemma3_text",
+        "sliding_window": 32,
+        "sliding_window_pattern": 2,
+        "query_pre_attn_scalar": 5,
+        "final_logit_softcapping": 5.0,
+    },
+    "opt": {"model_type": "opt", "ffn_dim": 40, "num_key_value_heads": 8},
+    "gpt2": {"model_type": "gpt2", "n_inner": 40, "num_key_value_heads": 8},
 }
-"""Every family, with and without biases, tied and untied; all with two query heads per KV head."""
+"""Every family, with and without biases, tied and untied; all with two query heads per KV head,
+but those that know no KV heads."""
+
+HEADS_STAY = ("olmo2", "opt", "gpt2")
+"""Variants whose heads cannot be removed in a uniform layout."""
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -54,12 +79,13 @@ def write_checkpoint(folder: Path, variant: str = "llama-tied", **changes: Any) 
         **VARIANTS[variant],
         **changes,
     }
+    unit = 1 - FAMILIES[values["model_type"]].norm_offset
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**values))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
-                parameter.copy_(1 + 0.2 * torch.randn_like(parameter))
+            if "norm" in name or "ln_" in name:
+                parameter.copy_(unit + 0.2 * torch.randn_like(parameter))
             else:
                 parameter.normal_(std=0.3)
     model.generation_config.max_new_tokens = 7

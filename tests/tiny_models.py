@@ -13,6 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFa
 
 from toolchain.embedded import documents
 from toolchain.model import families
+from toolchain.model.adaptive import adaptive_config, remote_files
+from toolchain.model.checkpoint import open_checkpoint
+from toolchain.model.compact import ATTENTION, MLP, cut
 
 VOCAB_SIZE = 128
 CONTEXT = 48
@@ -35,11 +38,31 @@ _SHAPE: dict[str, Any] = {
     "eos_token_id": 1,
 }
 
+_PARTIAL_ROPE = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+
 _FAMILY: dict[str, dict[str, Any]] = {
     "llama": {"tie_word_embeddings": True},
     "mistral": {"head_dim": 16, "sliding_window": None, "tie_word_embeddings": False},
     "qwen2": {"tie_word_embeddings": False},
     "qwen3": {"head_dim": 16, "tie_word_embeddings": True},
+    "smollm3": {"no_rope_layer_interval": 2, "pad_token_id": None},
+    "phi3": {"pad_token_id": None, "rope_parameters": _PARTIAL_ROPE},
+    "olmo2": {"pad_token_id": None},
+    "gemma2": {
+        "head_dim": 8,
+        "sliding_window": CONTEXT,
+        "query_pre_attn_scalar": 5,
+        "attn_logit_softcapping": 2.0,
+        "final_logit_softcapping": 5.0,
+    },
+    "gemma3_text": {
+        "head_dim": 8,
+        "sliding_window": CONTEXT,
+        "sliding_window_pattern": 2,
+        "query_pre_attn_scalar": 5,
+    },
+    "opt": {"ffn_dim": 40, "num_key_value_heads": 4, "pad_token_id": None},
+    "gpt2": {"n_inner": 40, "num_key_value_heads": 4},
 }
 
 
@@ -50,17 +73,20 @@ def save_tiny_checkpoint(
 
     Args:
         path: the folder to make.
-        family: llama, mistral, qwen2 or qwen3.
-        per_layer: give the layers the widths of `WIDTHS`, and the second layer one KV group.
+        family: a key of `toolchain.model.families.FAMILIES`.
+        per_layer: give the layers the widths of `WIDTHS`, and the second layer one KV group, where
+            heads may go.
         changes: config values that differ from the family's here.
     """
+    unit = 1 - families.FAMILIES[family].norm_offset
     generator = torch.Generator().manual_seed(sum(map(ord, family)))
     config = AutoConfig.for_model(family, **{**_SHAPE, **_FAMILY[family], **changes})
     model = AutoModelForCausalLM.from_config(config)
     for name, weight in model.named_parameters():
         noise = torch.randn(weight.shape, generator=generator)
         # Norms near one, everything else large enough that logits spread over several units.
-        weight.data = 1 + 0.3 * noise if "norm" in name else 0.25 * noise
+        is_norm = "norm" in name or "ln_" in name
+        weight.data = unit + 0.3 * noise if is_norm else 0.25 * noise
     model.save_pretrained(path)
     if per_layer:
         _narrow(path)
@@ -84,31 +110,22 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _narrow(path: Path) -> None:
-    """Cut the weight file to other widths in each layer; config.json keeps the first layer's."""
+    """Make it an adaptive checkpoint with other widths in each layer."""
     config = json.loads((path / "config.json").read_text())
     family = families.family_of(config, path.name)
-    head_dim = families.head_dim(config)
+    shape = families.config_shape(config)
+    per_group = shape.num_attention_heads // shape.num_key_value_heads
     tensors = load_file(path / "model.safetensors")
     for index, width in enumerate(WIDTHS):
-        _cut(tensors, index, (family.gate, family.up), family.down, width)
-    group = config["num_attention_heads"] // config["num_key_value_heads"]
-    _cut(tensors, 1, (family.query,), family.output, group * head_dim)
-    _cut(tensors, 1, (family.key, family.value), None, head_dim)
+        prefix = family.layer_prefix(index)
+        names = [name for name in tensors if name.startswith(prefix)]
+        layer = {name.removeprefix(prefix): tensors[name] for name in names}
+        layer = cut(layer, family, shape, MLP, torch.arange(width))
+        if index == 1 and not family.norm_spans_heads:
+            layer = cut(layer, family, shape, ATTENTION, torch.arange(per_group))
+        tensors |= {f"{prefix}{name}": tensor for name, tensor in layer.items()}
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
-
-
-def _cut(
-    tensors: dict[str, torch.Tensor],
-    index: int,
-    producers: tuple[str, ...],
-    consumer: str | None,
-    width: int,
-) -> None:
-    prefix = families.layer_prefix(index)
-    for name in producers:
-        for part in ("weight", "bias"):
-            if (full := f"{prefix}{name}.{part}") in tensors:
-                tensors[full] = tensors[full][:width].contiguous()
-    if consumer is not None:
-        full = f"{prefix}{consumer}.weight"
-        tensors[full] = tensors[full][:, :width].contiguous()
+    adaptive = adaptive_config(config, open_checkpoint(path).spec.layers)
+    (path / "config.json").write_text(json.dumps(adaptive, indent=2))
+    for name, text in remote_files().items():
+        (path / name).write_text(text)

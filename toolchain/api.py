@@ -6,7 +6,7 @@ Every function checks its request before any long work and raises only
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,12 +41,24 @@ def prune(  # noqa: PLR0913
     *,
     out: str | Path,
     ratio: float = _PRUNE.ratio,
+    params: str | None = _PRUNE.params,
+    bytes: str | None = _PRUNE.bytes,
+    bytes_of: str = _PRUNE.bytes_of,
     parts: str = _PRUNE.parts,
+    layers: int | str = _PRUNE.layers,
+    layout: str = _PRUNE.layout,
+    pad: bool = _PRUNE.pad,
+    allocation: str = _PRUNE.allocation,
+    protect: float = _PRUNE.protect,
     recovery: str = _PRUNE.recovery,
     importance: str = _PRUNE.importance,
-    calibration: str = _PRUNE.calibration,
+    joint_masks: bool = _PRUNE.joint_masks,
+    tune: str = _PRUNE.tune,
+    steps: int = _PRUNE.steps,
+    calibration: str | Sequence[str] = _PRUNE.calibration,
     samples: int = _PRUNE.samples,
     seq_len: int = _PRUNE.seq_len,
+    max_memory: str | None = _PRUNE.max_memory,
     device: str = _PRUNE.device,
     seed: int = _PRUNE.seed,
     round_to: int = _PRUNE.round_to,
@@ -64,12 +76,24 @@ def prune(  # noqa: PLR0913
         PruneSettings,
         {
             "ratio": ratio,
+            "params": params,
+            "bytes": bytes,
+            "bytes_of": bytes_of,
             "parts": parts,
+            "layers": layers,
+            "layout": layout,
+            "pad": pad,
+            "allocation": allocation,
+            "protect": protect,
             "recovery": recovery,
             "importance": importance,
-            "calibration": calibration,
+            "joint_masks": joint_masks,
+            "tune": tune,
+            "steps": steps,
+            "calibration": [calibration] if isinstance(calibration, str) else list(calibration),
             "samples": samples,
             "seq_len": seq_len,
+            "max_memory": max_memory,
             "device": device,
             "seed": seed,
             "round_to": round_to,
@@ -81,7 +105,7 @@ def prune(  # noqa: PLR0913
 
     with progress.task("opening the model", None):
         source = open_checkpoint(model)
-        from toolchain.pruning.stream import prune_checkpoint
+        from toolchain.pruning.run import prune_checkpoint
 
     return prune_checkpoint(source, settings, Path(out), progress).record
 

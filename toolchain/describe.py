@@ -9,6 +9,7 @@ from runtime_py.bundle import open_bundle
 from runtime_py.schema import MANIFEST_NAME, Manifest, to_json
 from toolchain.errors import BadRequestError
 from toolchain.model.checkpoint import open_checkpoint
+from toolchain.model.families import ADAPTIVE
 
 
 def describe(directory: Path) -> tuple[dict[str, Any], str]:
@@ -30,14 +31,23 @@ def describe(directory: Path) -> tuple[dict[str, Any], str]:
 
 def _checkpoint_text(directory: Path, facts: dict[str, Any]) -> str:
     """A checkpoint in a few lines."""
-    shape = facts["layers"][0]
+    layers = facts["layers"]
     lines = [
         f"checkpoint {directory}: {facts['model_type']}, {facts['parameters']:,} parameters, "
         f"{facts['dtype']}",
-        f"{len(facts['layers'])} layers, {shape['num_attention_heads']} heads, "
-        f"{shape['num_key_value_heads']} KV heads, intermediate_size {shape['intermediate_size']}",
+        f"{len(layers)} layers, {_span(layers, 'num_attention_heads')} heads, "
+        f"{_span(layers, 'num_key_value_heads')} KV heads, "
+        f"intermediate_size {_span(layers, 'intermediate_size')}",
     ]
+    if facts["layout"] == "adaptive":
+        lines.append("adaptive: transformers loads it with trust_remote_code=True")
     return "\n".join([*lines, *_pruning_lines(facts["record"])])
+
+
+def _span(layers: list[dict[str, int]], name: str) -> str:
+    """A width of every layer: one number, or the least and the greatest."""
+    least, greatest = (limit(layer[name] for layer in layers) for limit in (min, max))
+    return str(least) if least == greatest else f"{least} to {greatest}"
 
 
 def bundle_text(directory: Path, manifest: Manifest) -> str:
@@ -66,6 +76,7 @@ def _checkpoint_facts(directory: Path) -> dict[str, Any]:
         "model_type": spec.model_type,
         "dtype": spec.dtype,
         "parameters": spec.parameters,
+        "layout": "adaptive" if ADAPTIVE in checkpoint.config else "uniform",
         "layers": to_json(list(spec.layers)),
         "record": checkpoint.record,
     }
@@ -83,5 +94,5 @@ def _pruning_lines(record: dict[str, Any]) -> list[str]:
         f"{len(record['steps'])} steps",
         f"held-out perplexity {before['value']:.3f} ± {before['standard_error']:.3f} → "
         f"{after['value']:.3f} ± {after['standard_error']:.3f}, KL {held_out['kl']:.4f} nats per "
-        f"token (without recovery {held_out['kl_unrecovered']:.4f})",
+        f"token ({', '.join(f'{n} {kl:.4f}' for n, kl in held_out['kl_by_stage'].items())})",
     ]

@@ -10,11 +10,12 @@ from typing import Any
 
 from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError, install_line, missing_modules
-from toolchain.exporting.memory import artifact_bytes, predict_memory
+from toolchain.exporting.formats import artifact_bytes
+from toolchain.exporting.memory import predict_memory
 from toolchain.model.families import attention_window
 from toolchain.model.spec import ModelSpec, spec_from_config
-from toolchain.pruning.allocate import pruned_spec
 from toolchain.pruning.memory import predict_peak_bytes
+from toolchain.pruning.structure import planned_structure
 from toolchain.recipe import ExportSettings, Recipe
 
 
@@ -96,7 +97,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     """
     config, name = _config(recipe.model)
     dense = spec_from_config(config, name)
-    compact = dense if recipe.prune is None else pruned_spec(dense, recipe.prune)
+    compact = dense if recipe.prune is None else planned_structure(dense, recipe.prune).spec
     context = max(export.context for export in recipe.export)
     check_context(context, dense, attention_window(config))
     backends = sorted({export.backend for export in recipe.export})

@@ -74,7 +74,7 @@ class Line:
         inputs = {
             "dense": self.dense.identity.weights_sha256,
             "settings": options,
-            "calibration": _text_sha256(settings.calibration),
+            "calibration": [_text_sha256(source) for source in settings.calibration],
         }
         self.steps.do(
             "prune",

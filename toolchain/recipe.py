@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from runtime_py.schema import Protocol
 from toolchain.errors import BadRequestError, did_you_mean
@@ -24,6 +32,7 @@ MATCHING_IMPORTANCE = {
     "none": "wanda",
     "bias": "fluctuation",
     "mask_tuning": "condition_mask",
+    "low_rank": "condition",
     "least_squares": "condition",
 }
 """The importance that predicts the error left after each recovery."""
@@ -47,6 +56,14 @@ def _method(kind: str, *also: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+_COUNT = BeforeValidator(lambda value: int(value) if str(value).isdecimal() else value)
+"""The command line gives numbers as text where a word is also allowed."""
+
+
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -55,27 +72,74 @@ class PruneSettings(_Settings):
     """What to remove and how to recover."""
 
     ratio: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Fraction of the parameters of `parts` to remove."""
-    parts: Literal["all", "mlp", "attention"] = "all"
-    """Where neurons (`mlp`) and KV groups (`attention`) may go."""
-    recovery: Annotated[str, _method("recovery")] = "least_squares"
+    """At least this fraction of the parameters of `parts` goes."""
+    params: str | None = None
+    """Instead of `ratio`: the most parameters that the result may have, such as `2.5e9`."""
+    bytes: str | None = None
+    """Instead of `ratio`: the most bytes of weights in the exported file, such as `900MB`."""
+    bytes_of: str = "onnx:none"
+    """Backend and quantisation of the file that `bytes` limits."""
+    parts: Literal["all", "mlp", "attention", "layers"] = "all"
+    """What may go inside the layers that stay: neurons (`mlp`), heads (`attention`), both, or
+    nothing (`layers`: whole layers alone)."""
+    layers: Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], _COUNT] = "auto"
+    """Whole layers to drop first; `auto` lets held-out text say."""
+    layout: Literal["uniform", "adaptive"] = "uniform"
+    """One width for all layers, which every runtime reads, or a width for each."""
+    pad: bool = False
+    """Save an adaptive result in uniform layout, with zeros."""
+    allocation: Literal["auto", "uniform", "global", "kl"] = "auto"
+    """How the budget is spread: the same `uniform` split in all layers; in adaptive layout also
+    `global` (one threshold for all scores) and `kl` (measured sensitivities)."""
+    protect: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the overall ratio that the first and last layer lose at most while others can pay
+    (adaptive layout)."""
+    recovery: Annotated[str, _method("recovery", "auto")] = "least_squares"
     importance: Annotated[str, _method("importance", "auto")] = "auto"
-    """`auto`: the one that matches the recovery."""
-    calibration: str = "builtin"
-    """`builtin`, a text file, or `hub:NAME[:CONFIG[:SPLIT]]`."""
+    """`auto`: the one that matches the recovery, or another where held-out text prefers it."""
+    joint_masks: bool = True
+    """Tune factors on neurons and channels of all layers together afterwards."""
+    tune: Literal["none", "norms", "lora"] = "none"
+    """Short retraining of the norms or of low-rank updates: fine-tuning, unlike all the rest."""
+    steps: Annotated[int, Field(ge=1)] = 100
+    """Optimiser steps of `tune`."""
+    calibration: Annotated[list[str], Field(min_length=1), BeforeValidator(_as_list)] = ["builtin"]
+    """`builtin`, text files, or `hub:NAME[:CONFIG[:SPLIT]]`, each with `:WEIGHT` if mixed."""
     samples: Annotated[int, Field(ge=2)] = 128
     seq_len: Annotated[int, Field(ge=8)] = 256
+    max_memory: str | None = None
+    """Hidden states of the calibration text beyond this size wait on disk."""
     device: Annotated[str, _one_of("device", ("auto", "cpu", "cuda", "mps"))] = "auto"
     seed: Annotated[int, Field(ge=0)] = 0
     round_to: Annotated[int, Field(ge=1)] = 32
-    """MLP widths are rounded to a multiple of this (kernels and quantisers want 32)."""
+    """MLP widths are rounded down to a multiple of this (kernels and quantisers want 32)."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PruneSettings:
+        if self.params is not None and self.bytes is not None:
+            raise BadRequestError("both params and bytes are given", "keep one of them")
+        if self.layout == "uniform" and self.allocation in {"global", "kl"}:
+            raise BadRequestError(
+                f"allocation '{self.allocation}' gives every layer a width of its own",
+                "use --layout adaptive (with --pad for a uniform result)",
+            )
+        if self.pad and self.layout == "uniform":
+            raise BadRequestError("a uniform layout needs no padding", "use --layout adaptive")
+        if self.parts == "layers" and self.layers == 0:
+            raise BadRequestError("parts 'layers' with 0 layers removes nothing", "use --layers N")
+        return self
+
+    @property
+    def first_recovery(self) -> str:
+        """The recovery with `auto` resolved to what is tried first."""
+        return "least_squares" if self.recovery == "auto" else self.recovery
 
     @property
     def matched_importance(self) -> str:
-        """The importance with `auto` resolved."""
+        """The importance with `auto` resolved to what is tried first."""
         if self.importance != "auto":
             return self.importance
-        return MATCHING_IMPORTANCE.get(self.recovery, "condition")
+        return MATCHING_IMPORTANCE.get(self.first_recovery, "condition")
 
 
 class ExportSettings(_Settings):

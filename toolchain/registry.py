@@ -15,14 +15,22 @@ METHODS: dict[str, dict[str, str]] = {
         "wanda": "toolchain.pruning.importance.wanda:score",
         "magnitude": "toolchain.pruning.importance.magnitude:score",
         "fluctuation": "toolchain.pruning.importance.fluctuation:score",
+        "greedy": "toolchain.pruning.importance.greedy:score",
+        "fisher": "toolchain.pruning.importance.fisher:score",
+        "taylor": "toolchain.pruning.importance.taylor:score",
+        "gblm": "toolchain.pruning.importance.gblm:score",
     },
     "recovery": {
         "none": "toolchain.pruning.recovery.none:recover",
         "bias": "toolchain.pruning.recovery.bias:recover",
         "mask_tuning": "toolchain.pruning.recovery.mask_tuning:recover",
+        "low_rank": "toolchain.pruning.recovery.low_rank:recover",
         "least_squares": "toolchain.pruning.recovery.least_squares:recover",
     },
 }
+
+GRADIENT_IMPORTANCE = ("taylor", "gblm", "fisher")
+"""Importances whose `score` takes a fourth argument: what gradients say about the projection."""
 
 
 def check_name(kind: str, name: str) -> None:

@@ -18,7 +18,6 @@ from toolchain.calibrate.sources import read_documents
 from toolchain.cli import main
 from toolchain.embedded import MODEL_DIR
 from toolchain.exporting.bundle import export_checkpoint
-from toolchain.model import families
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.recipe import ExportSettings
 from toolchain.store import CHECKPOINT_RECORD, sha256_file
@@ -67,7 +66,7 @@ def shallow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compact = Path(shutil.copytree(MODEL_DIR, folder / "compact"))
     tensors = load_file(compact / "model.safetensors")
     for part in (dense.family.output, dense.family.down):
-        name = f"{families.layer_prefix(DROPPED_LAYER)}{part}.weight"
+        name = f"{dense.family.layer_prefix(DROPPED_LAYER)}{part}.weight"
         tensors[name] = torch.zeros_like(tensors[name])
     save_file(tensors, compact / "model.safetensors", {"format": "pt"})
     record = {"schema": "paredown.checkpoint/1", "dense": to_json(dense.identity)}

@@ -43,6 +43,7 @@ def test_the_wheel_carries_the_embedded_model_and_no_tests(wheel: Path) -> None:
         names = archive.namelist()
     assert "toolchain/embedded/model/model.safetensors" in names
     assert "toolchain/embedded/demo.yaml" in names
+    assert "toolchain/model/remote/modeling_paredown.py" in names
     assert not [name for name in names if name.startswith(("tests/", "benchmarks/"))]
     assert wheel.stat().st_size < 5_000_000
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_checkpoint import CHAT_TEMPLATE, VARIANTS, write_checkpoint, write_text
+from tiny_checkpoint import CHAT_TEMPLATE, HEADS_STAY, VARIANTS, write_checkpoint, write_text
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from toolchain.model import families
@@ -22,7 +22,7 @@ from toolchain.model.compact import ATTENTION, MLP, scatter
 from toolchain.pruning.flow import PRUNED
 from toolchain.pruning.judge import Judge
 from toolchain.pruning.result import PruneResult
-from toolchain.pruning.stream import prune_checkpoint
+from toolchain.pruning.run import prune_checkpoint
 from toolchain.recipe import PruneSettings
 from toolchain.store import work_directory
 
@@ -38,7 +38,9 @@ def settings(folder: Path, **changes: Any) -> PruneSettings:
 
 
 def prune(folder: Path, variant: str, model: dict[str, Any], **changes: Any) -> PruneResult:
-    """Write a tiny model and prune it."""
+    """Write a tiny model and prune it; only its MLP where the family's heads have to stay."""
+    if variant in HEADS_STAY:
+        changes = {"parts": "mlp", **changes}
     source = open_checkpoint(write_checkpoint(folder / "dense", variant, **model))
     return prune_checkpoint(source, settings(folder, **changes), folder / "out")
 
@@ -60,7 +62,7 @@ def masked_model(source: Checkpoint, out: Path) -> torch.nn.Module:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(**config))
     stored = load_file(out / "model.safetensors")
     for index in range(len(source.spec.layers)):
-        prefix = families.layer_prefix(index)
+        prefix = source.family.layer_prefix(index)
         names = [n for n in stored if n.startswith(prefix)]
         layer = {n.removeprefix(prefix): stored.pop(n) for n in names}
         for part, name in ((ATTENTION, "heads"), (MLP, "neurons")):
@@ -68,7 +70,7 @@ def masked_model(source: Checkpoint, out: Path) -> torch.nn.Module:
         stored |= {f"{prefix}{name}": tensor for name, tensor in layer.items()}
     missing, unexpected = model.load_state_dict(stored, strict=False)
     assert not unexpected
-    assert set(missing) <= {families.HEAD}
+    assert set(missing) <= {f"{source.family.head}.weight"}
     model.tie_weights()
     return model.eval()
 
@@ -80,15 +82,17 @@ def outputs(model: torch.nn.Module) -> list[torch.Tensor]:
     return [*result.hidden_states, result.logits]
 
 
+LLAMAS = tuple(v for v in VARIANTS if v.startswith("llama"))
 CASES = [(v, r) for v in VARIANTS for r in ("least_squares", "mask_tuning")]
-CASES += [(v, "bias") for v in VARIANTS if v.startswith("llama")]
+CASES += [(v, "bias") for v in (*LLAMAS, "smollm3", "opt", "gpt2")]
 
 
 @pytest.mark.parametrize(("variant", "recovery"), CASES)
 def test_reloaded_equals_masked(variant: str, recovery: str, tmp_path: Path) -> None:
     result = prune(tmp_path, variant, {}, recovery=recovery)
     shape = result.after.layers[0]
-    assert (shape.num_key_value_heads, shape.num_attention_heads) == (3, 6)
+    if variant not in HEADS_STAY:
+        assert (shape.num_key_value_heads, shape.num_attention_heads) == (3, 6)
     assert shape.intermediate_size < 40
     compact = AutoModelForCausalLM.from_pretrained(result.path).eval()
     assert compact.num_parameters() == result.after.parameters
@@ -105,21 +109,26 @@ def test_without_recovery_it_is_the_dense_model_with_inputs_zeroed(
 ) -> None:
     result = prune(tmp_path, variant, {}, recovery="none")
     dense = AutoModelForCausalLM.from_pretrained(tmp_path / "dense").eval()
-    for index, layer in enumerate(dense.model.layers):
+    family = families.FAMILIES[dense.config.model_type]
+    for index, layer in enumerate(families.decoder_layers(dense)):
         heads = kept(result.path, "heads", index)
         columns = (heads[:, None] * 6 + torch.arange(6)).flatten()
-        zero_all_but_(layer.self_attn.o_proj, columns)
-        zero_all_but_(layer.mlp.down_proj, kept(result.path, "neurons", index))
+        zero_all_but_(layer.get_submodule(family.output), columns)
+        zero_all_but_(layer.get_submodule(family.down), kept(result.path, "neurons", index))
     compact = AutoModelForCausalLM.from_pretrained(result.path).eval()
     for one, other in zip(outputs(compact), outputs(dense), strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
 
 
-def zero_all_but_(linear: torch.nn.Linear, columns: torch.Tensor) -> None:
-    """Let only the given inputs of `linear` through."""
-    mask = torch.zeros(linear.in_features)
-    mask[columns] = 1
-    linear.register_forward_pre_hook(lambda _, inputs: (inputs[0] * mask,))
+def zero_all_but_(projection: torch.nn.Module, columns: torch.Tensor) -> None:
+    """Let only the given inputs of `projection` through."""
+
+    def masked(_: torch.nn.Module, inputs: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        mask = torch.zeros(inputs[0].shape[-1])
+        mask[columns] = 1
+        return (inputs[0] * mask,)
+
+    projection.register_forward_pre_hook(masked)
 
 
 def test_a_llama_whose_heads_no_longer_divide_reloads_as_mistral(tmp_path: Path) -> None:
@@ -246,7 +255,7 @@ import sys, time
 from pathlib import Path
 from contextlib import contextmanager
 from toolchain.model.checkpoint import open_checkpoint
-from toolchain.pruning.stream import prune_checkpoint
+from toolchain.pruning.run import prune_checkpoint
 from toolchain.recipe import PruneSettings
 
 class Stopping:

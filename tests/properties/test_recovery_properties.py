@@ -16,7 +16,7 @@ from toolchain.pruning.recovery import Problem, Recovered
 from toolchain.pruning.recovery.least_squares import DAMPING as REFIT_DAMPING
 from toolchain.pruning.recovery.mask_tuning import DAMPING as MASK_DAMPING
 from toolchain.pruning.step import NONE, candidates, most_important
-from toolchain.pruning.targets import problem, targets
+from toolchain.pruning.targets import MIXTURES, kept_rows, problem, targets
 
 WIDTH, KEPT, OUTPUTS, TOKENS = 8, 5, 4, 60
 seeds = st.integers(0, 2**31)
@@ -55,8 +55,10 @@ class Draw:
 
     def problem(self, name: str, has_bias: bool = False) -> Problem:
         """The problem of keeping the first columns."""
-        target = targets(self.statistics, self.w)[name]
-        return problem(self.statistics, target, self.w, self.columns, has_bias)
+        kept = kept_rows(self.statistics, self.w, self.columns, has_bias)
+        wanted = targets(self.statistics, self.w, self.columns)
+        mixed = {n: wanted[a].mixed_with(wanted[b]) for n, (a, b) in MIXTURES.items()}
+        return problem(kept, {**wanted, **mixed}[name], kept.gram())
 
     def error(self, name: str, recovered: Recovered) -> float:
         """‖T - X_K W' - b‖²."""
@@ -147,13 +149,31 @@ def test_nothing_removed_and_its_own_target_change_nothing(seed: int) -> None:
 @given(seeds, st.sampled_from(["none", "bias", "mask_tuning", "least_squares"]))
 def test_every_candidate_is_there_or_explained(seed: int, method: str) -> None:
     drawn = Draw(seed)
-    found, notes = candidates(
-        registry.resolve("recovery", method), drawn.statistics, drawn.w, drawn.columns, False
-    )
-    assert torch.equal(found[NONE].weight, drawn.w[:KEPT])
-    expected = set() if method == "none" else set(targets(drawn.statistics, drawn.w))
-    fell_back = {note.split(":")[0] for note in notes if "set to 1" in note}
-    assert set(found) - {NONE} == expected - fell_back
+    asked = (drawn.statistics, drawn.w, drawn.columns, False)
+    found = dict(candidates(registry.resolve("recovery", method), *asked))
+    assert torch.equal(found.pop(NONE).weight, drawn.w[:KEPT])
+    assert set(found) == {"own", "dense", "residual", *MIXTURES}
+    for recovered in found.values():
+        fell_back = method == "none" or "set to 1" in recovered.note
+        untouched = recovered.bias is None and torch.equal(recovered.weight, drawn.w[:KEPT])
+        assert untouched == fell_back
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, st.sampled_from(["mask_tuning", "least_squares"]), st.booleans())
+def test_a_shared_factorisation_gives_what_separate_solves_give(
+    seed: int, method: str, has_bias: bool
+) -> None:
+    drawn = Draw(seed)
+    chosen = registry.resolve("recovery", method)
+    shared = dict(candidates(chosen, drawn.statistics, drawn.w, drawn.columns, has_bias))
+    for name in (n for n in shared if n != NONE):
+        alone = chosen(drawn.problem(name, has_bias))
+        torch.testing.assert_close(shared[name].weight, alone.weight, rtol=1e-9, atol=1e-9)
+        assert (shared[name].bias is None) == (alone.bias is None)
+        if alone.bias is not None:
+            torch.testing.assert_close(shared[name].bias, alone.bias, rtol=1e-9, atol=1e-9)
+        assert shared[name].note == alone.note
 
 
 def test_factors_that_explode_leave_the_mask_alone_and_say_so() -> None:
@@ -163,15 +183,17 @@ def test_factors_that_explode_leave_the_mask_alone_and_say_so() -> None:
     found = recover("mask_tuning", absurd)
     assert torch.equal(found.weight, asked.weight)
     assert "all were set to 1" in found.note
-    listed, notes = candidates(
-        registry.resolve("recovery", "mask_tuning"),
-        replace(drawn.statistics, target_cross=drawn.statistics.target_cross * 1e4),
-        drawn.w,
-        drawn.columns,
-        False,
+    listed = dict(
+        candidates(
+            registry.resolve("recovery", "mask_tuning"),
+            replace(drawn.statistics, target_cross=drawn.statistics.target_cross * 1e4),
+            drawn.w,
+            drawn.columns,
+            False,
+        )
     )
-    assert "dense" not in listed
-    assert any(note.startswith("dense: factors reached") for note in notes)
+    assert torch.equal(listed["dense"].weight, drawn.w[:KEPT])
+    assert listed["dense"].note.startswith("factors reached")
 
 
 @pytest.mark.parametrize("method", ["mask_tuning", "least_squares"])

@@ -12,7 +12,6 @@ from tiny_checkpoint import write_checkpoint
 from transformers import AutoModelForCausalLM
 
 from runtime_py.schema import LayerShape
-from toolchain.model import families
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.model.compact import ATTENTION, MLP, save_tensors, save_weights, unit_width
 
@@ -31,7 +30,7 @@ def test_shards_reload_in_transformers_and_here(tmp_path: Path) -> None:
     source = open_checkpoint(folder)
     groups = [source.outer_tensors()]
     for index in range(len(source.spec.layers)):
-        prefix = families.layer_prefix(index)
+        prefix = source.family.layer_prefix(index)
         groups.append({f"{prefix}{n}": t for n, t in source.layer_tensors(index).items()})
     out = tmp_path / "sharded"
     out.mkdir()

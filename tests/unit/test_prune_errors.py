@@ -12,7 +12,7 @@ from tiny_checkpoint import write_checkpoint, write_text
 
 from toolchain.errors import BadRequestError, ParedownError
 from toolchain.model.checkpoint import open_checkpoint
-from toolchain.pruning.stream import prune_checkpoint
+from toolchain.pruning.run import prune_checkpoint
 from toolchain.recipe import PruneSettings, build
 from toolchain.store import work_directory
 
@@ -39,8 +39,8 @@ def assert_clean(tmp_path: Path) -> None:
     [
         ({"ratio": 0.0}, "ratio is 0.0"),
         ({"ratio": 1.0}, "ratio is 1.0"),
-        ({"ratio": 0.97}, "would leave the MLP of every layer of dense empty"),
-        ({"ratio": 0.2, "parts": "attention"}, "too small to remove anything.*--ratio 0.25"),
+        ({"ratio": 0.97}, "dense cannot be pruned by ratio 0.97; use --ratio 0.8.* or less"),
+        ({"ratio": 0.95, "parts": "mlp"}, "dense cannot be pruned by ratio 0.95; use --ratio 0.9"),
         ({"samples": 64}, r"gives 24 samples of at most 16 tokens, and 64 \+ 8 held-out"),
         ({"seq_len": 65}, r"seq_len 65 is longer than dense attends to \(64\)"),
         ({"recovery": "least_square"}, "did you mean 'least_squares'"),

@@ -7,6 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from toolchain.model.block import Block, Rotary
+from toolchain.model.compact import MLP
+from toolchain.model.families import FAMILIES
 from toolchain.pruning.recovery import Problem, Recovered, bias, least_squares, mask_tuning, none
 from toolchain.pruning.step import NONE, as_stored
 
@@ -63,23 +66,38 @@ def test_absurd_factors_are_refused_with_a_note() -> None:
     assert found.note == "factors reached 171; all were set to 1"
 
 
+MLP_BLOCK = Block(FAMILIES["llama"], MLP, Rotary(None, "cpu"))
+DOWN = f"{MLP_BLOCK.projection_name}.weight"
+DOWN_BIAS = f"{MLP_BLOCK.projection_name}.bias"
+
+
 def test_a_candidate_that_the_dtype_cannot_hold_is_left_out_with_a_note() -> None:
-    tensors = {"down.weight": torch.ones(2, 3, dtype=torch.float16)}
+    tensors = {DOWN: torch.ones(2, 3, dtype=torch.float16)}
     plain = torch.full((3, 2), 0.5, dtype=torch.float64)
-    found = {NONE: Recovered(plain), "dense": Recovered(plain * 1e6)}
-    stored, notes = as_stored(tensors, "down", found)
+    found = [(NONE, Recovered(plain)), ("dense", Recovered(plain * 1e6))]
+    stored, notes = as_stored(tensors, MLP_BLOCK, found)
     assert list(stored) == [NONE]
-    assert stored[NONE]["down.weight"].dtype == torch.float16
-    assert stored[NONE]["down.weight"].tolist() == [[0.5] * 3] * 2
+    assert stored[NONE][DOWN].dtype == torch.float16
+    assert stored[NONE][DOWN].tolist() == [[0.5] * 3] * 2
     assert notes == ["dense: the weights overflow torch.float16"]
 
 
+def test_a_target_that_changes_nothing_is_no_candidate_and_its_note_stays() -> None:
+    tensors = {DOWN: torch.ones(2, 3, dtype=torch.bfloat16)}
+    plain = torch.full((3, 2), 0.5, dtype=torch.float64)
+    below_rounding = Recovered(plain + 1e-9, note="so little")
+    moved = Recovered(plain, torch.ones(2, dtype=torch.float64))
+    found = [(NONE, Recovered(plain)), ("own", below_rounding), ("dense", moved)]
+    stored, notes = as_stored(tensors, MLP_BLOCK, found)
+    assert list(stored) == [NONE, "dense"]
+    assert notes == ["own: so little"]
+
+
 def test_a_recovered_bias_adds_to_the_old_one() -> None:
-    tensors = {"down.weight": torch.ones(2, 3), "down.bias": torch.tensor([1.0, 2.0])}
+    tensors = {DOWN: torch.ones(2, 3), DOWN_BIAS: torch.tensor([1.0, 2.0])}
     weight = torch.ones(3, 2, dtype=torch.float64)
     moved = Recovered(weight, torch.tensor([0.5, -1.0], dtype=torch.float64))
-    stored, _ = as_stored(tensors, "down", {"own": moved})
-    assert stored["own"]["down.bias"].tolist() == [1.5, 1.0]
-    del tensors["down.bias"]
-    stored, _ = as_stored(tensors, "down", {"own": moved})
-    assert stored["own"]["down.bias"].tolist() == [0.5, -1.0]
+    found = [(NONE, Recovered(weight)), ("own", moved)]
+    assert as_stored(tensors, MLP_BLOCK, found)[0]["own"][DOWN_BIAS].tolist() == [1.5, 1.0]
+    del tensors[DOWN_BIAS]
+    assert as_stored(tensors, MLP_BLOCK, found)[0]["own"][DOWN_BIAS].tolist() == [0.5, -1.0]

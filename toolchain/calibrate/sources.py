@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime_py.schema import sha256_of_json
+from toolchain.calibrate.overlap import Sketch
 from toolchain.errors import BadRequestError, MissingError, require_extra
 
 BUILTIN_DOCUMENTS = {"train": 1024, "calibration": 1024, "evaluation": 256}
@@ -23,25 +24,54 @@ _ARTICLE = re.compile(r"^ = [^=\n].* = $")
 
 
 @dataclass(frozen=True)
+class Portion:
+    """What was drawn from one source."""
+
+    source: str
+    weight: float
+    training: list[list[int]]
+    held_out: list[list[int]]
+    documents: list[int]
+    """Indices of the documents that a piece was taken from, in increasing order."""
+
+    def record(self) -> dict[str, Any]:
+        """Source, weight, hash of the ids and counts."""
+        return {"source": self.source, "weight": self.weight, **_counts(self)}
+
+
+@dataclass(frozen=True)
 class Samples:
     """Token ids to calibrate on, and others to judge with; no piece of text is in both."""
 
     source: str
+    """The sources as they were asked for."""
     seed: int
     training: list[list[int]]
     held_out: list[list[int]]
+    portions: tuple[Portion, ...]
+    sketch: Sketch | None = None
+    """Of the documents that were drawn from, to recognise them in evaluation text."""
 
     def record(self) -> dict[str, Any]:
-        """What was drawn, for the checkpoint's record: source, hash of the ids, seed, counts."""
+        """What was drawn, for the checkpoint's record: sources, hashes of the ids, seed, counts."""
+        sketch = {} if self.sketch is None else {"sketch": self.sketch.record()}
         return {
             "source": self.source,
-            "token_ids_sha256": sha256_of_json([self.training, self.held_out]),
             "seed": self.seed,
-            "samples": len(self.training),
-            "tokens": sum(map(len, self.training)),
-            "held_out_samples": len(self.held_out),
-            "held_out_tokens": sum(map(len, self.held_out)),
+            **_counts(self),
+            "sources": [portion.record() for portion in self.portions],
+            **sketch,
         }
+
+
+def _counts(drawn: Portion | Samples) -> dict[str, Any]:
+    return {
+        "token_ids_sha256": sha256_of_json([drawn.training, drawn.held_out]),
+        "samples": len(drawn.training),
+        "tokens": sum(map(len, drawn.training)),
+        "held_out_samples": len(drawn.held_out),
+        "held_out_tokens": sum(map(len, drawn.held_out)),
+    }
 
 
 def read_documents(source: str, split: str) -> list[str]:
@@ -137,32 +167,73 @@ def draw_samples(
     seed: int,
     bos_token_id: int | None,
 ) -> Samples:
-    """Choose calibration samples and a held-out set of max(2, samples // 8) more.
-
-    Each sample is a document of at most `seq_len` tokens or a piece of a longer one. Documents are
-    shuffled whole before the held-out pieces are taken from the front, so that at most one long
-    document has pieces on both sides.
+    """Choose calibration samples and a held-out set of max(2, samples // 8) more from one source.
 
     Raises:
         BadRequestError: fewer pieces than asked for, with the numbers.
     """
-    held_out = held_out_count(samples)
+    cutter = Cutter(seq_len, bos_token_id)
     generator = random.Random(seed)  # noqa: S311 - reproducible, not secret
-    order = list(documents)
-    generator.shuffle(order)
-    cut = [piece for ids in order for piece in pieces(ids, seq_len, bos_token_id)]
-    cut = [piece for piece in cut if len(piece) >= MINIMUM_SAMPLE_TOKENS]
-    if len(cut) < samples + held_out:
-        fitting = (n for n in range(len(cut), 1, -1) if n + held_out_count(n) <= len(cut))
-        most = next(fitting, 0)
-        raise BadRequestError(
-            f"text {source} gives {len(cut)} samples of at most {seq_len} tokens, and "
-            f"{samples} + {held_out} held-out ones are needed",
-            f"use --samples {most} or less, or more text" if most else "use more text",
+    portion = cutter.draw(documents, source, 1.0, samples, held_out_count(samples), generator)
+    return Samples(source, seed, portion.training, portion.held_out, (portion,))
+
+
+@dataclass(frozen=True)
+class Cutter:
+    """How documents become samples: whole, or in pieces of at most `seq_len` tokens."""
+
+    seq_len: int
+    bos_token_id: int | None
+
+    def draw(
+        self,
+        documents: Sequence[Sequence[int]],
+        source: str,
+        weight: float,
+        samples: int,
+        held_out: int,
+        generator: random.Random,
+    ) -> Portion:
+        """Choose `samples` samples and `held_out` others.
+
+        Documents are shuffled whole before the held-out pieces are taken from the front, so that at
+        most one long document has pieces on both sides.
+
+        Raises:
+            BadRequestError: fewer pieces than asked for, with the numbers.
+        """
+        order = list(range(len(documents)))
+        generator.shuffle(order)
+        cut = [
+            (index, piece)
+            for index in order
+            for piece in pieces(documents[index], self.seq_len, self.bos_token_id)
+            if len(piece) >= MINIMUM_SAMPLE_TOKENS
+        ]
+        if len(cut) < samples + held_out:
+            raise self._too_few(len(cut), source, samples, held_out)
+        rest = cut[held_out:]
+        generator.shuffle(rest)
+        chosen, judging = rest[:samples], cut[:held_out]
+        return Portion(
+            source,
+            weight,
+            training=[piece for _, piece in chosen],
+            held_out=[piece for _, piece in judging],
+            documents=sorted({index for index, _ in chosen + judging}),
         )
-    rest = cut[held_out:]
-    generator.shuffle(rest)
-    return Samples(source, seed, rest[:samples], cut[:held_out])
+
+    def _too_few(self, found: int, source: str, samples: int, held_out: int) -> BadRequestError:
+        message = (
+            f"text {source} gives {found} samples of at most {self.seq_len} tokens, and "
+            f"{samples} + {held_out} held-out ones are needed"
+        )
+        if held_out != held_out_count(samples):
+            return BadRequestError(message, "use fewer --samples, less of this text, or more of it")
+        fitting = (n for n in range(found, 1, -1) if n + held_out_count(n) <= found)
+        most = next(fitting, 0)
+        hint = f"use --samples {most} or less, or more text" if most else "use more text"
+        return BadRequestError(message, hint)
 
 
 def _read_file(path: Path) -> str:

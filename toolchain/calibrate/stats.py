@@ -1,18 +1,22 @@
 """Streaming statistics of the input of an output projection: everything scores and refits need.
 
 Accumulation is float32 on the device of the activations, with reduced-precision matrix products
-off; solving happens in float64 on the CPU (`in_float64`). Sums are mergeable, so neither the split
-into batches nor their order matters beyond rounding.
+off; solving happens in float64 on the CPU, by whoever solves, so that no second set of the largest
+matrices is kept. Sums are mergeable, so neither the split into batches nor their order matters
+beyond rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
+
+GRAM_PANEL = 1024
+"""Rows of XᵀX that are summed at a time: what lies below the diagonal is mirrored, not computed."""
 
 
 @contextmanager
@@ -78,9 +82,9 @@ class ProjectionStatistics:
         """
         x, t, d = (v[mask].float() for v in (inputs, target, drift))
         with exact_matmul():
-            self.gram += x.T @ x
-            self.target_cross += x.T @ t
-            self.drift_cross += x.T @ d
+            add_gram_(self.gram, x)
+            self.target_cross.addmm_(x.T, t)
+            self.drift_cross.addmm_(x.T, d)
         self.input_sum += x.sum(0)
         self.target_sum += t.sum(0)
         self.drift_sum += d.sum(0)
@@ -92,22 +96,33 @@ class ProjectionStatistics:
             *(getattr(self, f.name) + getattr(other, f.name) for f in fields(self))
         )
 
-    def in_float64(self) -> ProjectionStatistics:
-        """The same sums in float64 on the CPU, ready for solving."""
-        names = [field.name for field in fields(self) if field.name != "tokens"]
-        return replace(self, **{name: getattr(self, name).cpu().double() for name in names})
+    def on_cpu(self) -> ProjectionStatistics:
+        """The same sums on the CPU."""
+        return self._with(lambda tensor: tensor.cpu())
 
-    @property
-    def centred_gram(self) -> Tensor:
-        """(X - mean)ᵀ(X - mean), [d, d]."""
-        return self.gram - torch.outer(self.input_sum, self.input_sum) / self.tokens
+    def in_float64(self) -> ProjectionStatistics:
+        """The same sums in float64 on the CPU: twice the memory, for small projections."""
+        return self._with(lambda tensor: tensor.cpu().double())
+
+    def _with(self, change: Callable[[Tensor], Tensor]) -> ProjectionStatistics:
+        names = [field.name for field in fields(self) if field.name != "tokens"]
+        return replace(self, **{name: change(getattr(self, name)) for name in names})
 
     @property
     def variance(self) -> Tensor:
-        """Population variance of each column of X, [d].
+        """Population variance of each column of X, float64 [d].
 
         From the sums of the whole set: E[x²] - E[x]². (FLAP's running update overwrites the mean
         that it still needs, and so drifts with the number of batches.)
         """
-        mean = self.input_sum / self.tokens
-        return (self.gram.diagonal() / self.tokens - mean**2).clamp_min(0)
+        mean = self.input_sum.double() / self.tokens
+        return (self.gram.diagonal().double() / self.tokens - mean**2).clamp_min(0)
+
+
+def add_gram_(gram: Tensor, x: Tensor) -> None:
+    """gram += xᵀx for x [n, d], with no second [d, d] matrix and little more than half the work."""
+    size = len(gram)
+    for start in range(0, size, GRAM_PANEL):
+        stop = min(start + GRAM_PANEL, size)
+        gram[start:stop, start:].addmm_(x[:, start:stop].T, x[:, start:])
+        gram[stop:, start:stop] = gram[start:stop, stop:].T

@@ -19,28 +19,70 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     model: Annotated[str, Argument(help="Local folder, Hub id, or 'embedded'.")],
     out: Annotated[Path, Option(help="Directory of the pruned checkpoint.")],
     ratio: Annotated[
-        float, Option(help="Fraction of attention and MLP parameters to remove, in (0, 1).")
+        float, Option(help="At least this fraction of the parameters of --parts goes, in (0, 1).")
     ] = DEFAULT.ratio,
-    parts: Annotated[str, Option(help="Where to prune: all, mlp or attention.")] = DEFAULT.parts,
+    params: Annotated[
+        str | None, Option(help="Instead of --ratio: most parameters of the result, e.g. 2.5e9.")
+    ] = DEFAULT.params,
+    bytes: Annotated[
+        str | None, Option(help="Instead of --ratio: most bytes of the exported weights, 900MB.")
+    ] = DEFAULT.bytes,
+    bytes_of: Annotated[
+        str, Option(help="BACKEND:QUANTISATION of the file that --bytes limits.")
+    ] = DEFAULT.bytes_of,
+    parts: Annotated[
+        str, Option(help="What may go inside layers: all, mlp, attention, or layers (nothing).")
+    ] = DEFAULT.parts,
+    layers: Annotated[str, Option(help="Whole layers to drop first: auto or a number.")] = str(
+        DEFAULT.layers
+    ),
+    layout: Annotated[
+        str, Option(help="uniform, or adaptive: a width for each layer.")
+    ] = DEFAULT.layout,
+    pad: Annotated[
+        bool, Option("--pad", help="Save an adaptive result in uniform layout, with zeros.")
+    ] = DEFAULT.pad,
+    allocation: Annotated[
+        str, Option(help="uniform, auto; for --layout adaptive also global or kl.")
+    ] = DEFAULT.allocation,
+    protect: Annotated[
+        float, Option(help="Share of the ratio that the first and last layer lose at most.")
+    ] = DEFAULT.protect,
     recovery: Annotated[
-        str, Option(help="least_squares, mask_tuning, bias, none, or your own 'module:function'.")
+        str,
+        Option(
+            help="least_squares, low_rank, mask_tuning, bias, none, auto, or your own "
+            "'module:function'."
+        ),
     ] = DEFAULT.recovery,
     importance: Annotated[
         str,
         Option(
-            help="condition, condition_mask, wanda, magnitude, fluctuation, your own "
-            "'module:function', or auto: the one that matches the recovery."
+            help="condition, condition_mask, wanda, magnitude, fluctuation, taylor, gblm, fisher, "
+            "greedy, your own 'module:function', or auto."
         ),
     ] = DEFAULT.importance,
+    joint_masks: Annotated[
+        bool, Option(help="Tune the masks of all layers together afterwards.")
+    ] = DEFAULT.joint_masks,
+    tune: Annotated[str, Option(help="Short retraining: none, norms or lora.")] = DEFAULT.tune,
+    steps: Annotated[int, Option(help="Optimiser steps of --tune.")] = DEFAULT.steps,
     calibration: Annotated[
-        str, Option(help="builtin, FILE.txt, or hub:NAME[:CONFIG[:SPLIT]].")
+        list[str],
+        Option(
+            help="builtin, FILE.txt, or hub:NAME[:CONFIG[:SPLIT]]; again for a mix, each with "
+            ":WEIGHT."
+        ),
     ] = DEFAULT.calibration,
     samples: Annotated[int, Option(help="Calibration samples.")] = DEFAULT.samples,
     seq_len: Annotated[int, Option(help="Most tokens of one sample.")] = DEFAULT.seq_len,
+    max_memory: Annotated[
+        str | None, Option(help="Hidden states beyond this size wait on disk, e.g. 2GB.")
+    ] = DEFAULT.max_memory,
     device: Annotated[str, Option(help="auto, cpu, cuda or mps.")] = DEFAULT.device,
     seed: Annotated[int, Option(help="Seed of the calibration draw.")] = DEFAULT.seed,
     round_to: Annotated[
-        int, Option(help="MLP widths become a multiple of this.")
+        int, Option(help="MLP widths are rounded down to a multiple of this.")
     ] = DEFAULT.round_to,
     as_json: JsonFlag = False,
 ) -> int:
@@ -53,12 +95,24 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             model,
             out=out,
             ratio=ratio,
+            params=params,
+            bytes=bytes,
+            bytes_of=bytes_of,
             parts=parts,
+            layers=layers,
+            layout=layout,
+            pad=pad,
+            allocation=allocation,
+            protect=protect,
             recovery=recovery,
             importance=importance,
+            joint_masks=joint_masks,
+            tune=tune,
+            steps=steps,
             calibration=calibration,
             samples=samples,
             seq_len=seq_len,
+            max_memory=max_memory,
             device=device,
             seed=seed,
             round_to=round_to,

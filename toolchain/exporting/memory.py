@@ -9,11 +9,6 @@ from toolchain.recipe import ExportSettings
 FLOAT_BYTES = 4
 
 
-def artifact_bytes(spec: ModelSpec, backend: str) -> int:
-    """Bytes of the float32 weights in the model file; ExecuTorch stores a tied table twice."""
-    return FLOAT_BYTES * (spec.parameters + (_tied_table(spec) if backend == "executorch" else 0))
-
-
 def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPrediction:
     """Peak bytes of an engine that prefills a whole context, without its host process.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from toolchain.errors import BadRequestError
+from toolchain.model import families
 
 FIXED_ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotary embeddings whose frequencies do not depend on the length of the sequence."""
@@ -20,9 +21,7 @@ def check_rope(config: dict[str, Any], name: str) -> None:
     Raises:
         BadRequestError: naming the type and the supported ones.
     """
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    kind = str(rope.get("rope_type") or rope.get("type") or "default")
-    if kind not in FIXED_ROPE_TYPES:
+    for kind in sorted(families.rope_types(config) - set(FIXED_ROPE_TYPES)):
         raise BadRequestError(
             f"{name} uses the rotary embedding '{kind}', which cannot be exported",
             f"supported: {', '.join(FIXED_ROPE_TYPES)}",

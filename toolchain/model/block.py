@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.calibrate.stats import exact_matmul
-from toolchain.model.compact import ATTENTION
-from toolchain.model.families import Family
+from toolchain.model import decoder_layer
+from toolchain.model.compact import ATTENTION, oriented, projection_name, read_projection
+from toolchain.model.family import Family
 
 
 class Rotary:
-    """Makes (cos, sin) for the positions of a batch."""
+    """Makes (cos, sin) for the positions of a batch; `module` is None for learned positions."""
 
-    def __init__(self, module: nn.Module, device: str) -> None:
+    def __init__(self, module: nn.Module | None, device: str) -> None:
         self._module = module
         self._device = device
 
-    def __call__(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Position embeddings of [b, t, hidden_size] that starts at position 0."""
+    def __call__(self, hidden: Tensor, layer_type: str | None) -> tuple[Tensor, Tensor] | None:
+        """Position embeddings of [b, t, hidden_size] that starts at position 0.
+
+        `layer_type` is for a family whose layers have different ones.
+        """
+        if self._module is None:
+            return None
         positions = torch.arange(hidden.shape[1], device=self._device).unsqueeze(0)
-        cos, sin = self._module(hidden, positions)
+        kind = () if layer_type is None else (layer_type,)
+        cos, sin = self._module(hidden, positions, *kind)
         return cos, sin
+
+
+@dataclass(frozen=True)
+class Projection:
+    """An output projection within a layer, whichever way its weight is stored."""
+
+    weight: Tensor
+    """[m, d]."""
+    bias: Tensor | None
+    """[m]."""
 
 
 class Block:
@@ -31,21 +49,24 @@ class Block:
 
     def __init__(self, family: Family, part: str, rotary: Rotary) -> None:
         self.part = part
-        self.projection_name = family.output if part == ATTENTION else family.down
-        self._norm = family.attention_norm if part == ATTENTION else family.mlp_norm
-        self._module = family.attention if part == ATTENTION else family.mlp
+        self.family = family
+        self.projection_name = projection_name(family, part)
+        attention = part == ATTENTION
+        self._norm = family.attention_norm if attention else family.mlp_norm
+        self._post_norm = family.attention_post_norm if attention else family.mlp_post_norm
         self._rotary = rotary
 
-    def projection(self, layer: nn.Module) -> nn.Linear:
+    def projection(self, layer: nn.Module) -> Projection:
         """The output projection within `layer`."""
         module = layer.get_submodule(self.projection_name)
-        assert isinstance(module, nn.Linear)  # noqa: S101 - every family's is
-        return module
+        assert isinstance(module.weight, Tensor)  # noqa: S101 - a projection's
+        assert module.bias is None or isinstance(module.bias, Tensor)  # noqa: S101
+        return Projection(oriented(self.family, module.weight), module.bias)
 
     def branch(self, layer: nn.Module, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Input [b, t, d] and output [b, t, m] (bias included) of the projection at `hidden`."""
         seen: list[Tensor] = []
-        handle = self.projection(layer).register_forward_pre_hook(
+        handle = layer.get_submodule(self.projection_name).register_forward_pre_hook(
             lambda _, inputs: seen.append(inputs[0])
         )
         try:
@@ -56,31 +77,47 @@ class Block:
 
     def project(self, inputs: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Output [b, t, m] of the projection in `tensors` (a layer's) at its input [b, t, k]."""
-        weight = tensors[f"{self.projection_name}.weight"].to(inputs)
+        weight = read_projection(tensors, self.family, self.part).T.to(inputs)
         bias = tensors.get(f"{self.projection_name}.bias")
         with exact_matmul():
             return nn.functional.linear(inputs, weight, None if bias is None else bias.to(inputs))
 
     def join(self, layer: nn.Module, hidden: Tensor, output: Tensor) -> Tensor:
         """The residual stream [b, t, hidden_size] once the projection's `output` is in it."""
-        del layer
-        return hidden + output
+        return hidden + self._normed(layer, self._post_norm, output)
 
     def apply(self, layer: nn.Module, hidden: Tensor) -> Tensor:
         """The residual stream after this block."""
         return self.join(layer, hidden, self._run(layer, hidden))
 
     def _run(self, layer: nn.Module, hidden: Tensor) -> Tensor:
-        normed = layer.get_submodule(self._norm)(hidden)
-        module = layer.get_submodule(self._module)
+        normed = self._normed(layer, self._norm, hidden)
         with exact_matmul():
             if self.part == ATTENTION:
-                # No mask: causal attention, whose earlier positions never see padding on the right.
-                output: Tensor = module(
-                    hidden_states=normed,
-                    position_embeddings=self._rotary(hidden),
-                    attention_mask=None,
-                )[0]
-            else:
-                output = module(normed)
+                return self._attend(layer, normed)
+            return decoder_layer.run_mlp(self.family, layer, normed)
+
+    def _attend(self, layer: nn.Module, normed: Tensor) -> Tensor:
+        """Causal attention; earlier positions never see padding on the right."""
+        family = self.family
+        position_embeddings = self._rotary(normed, decoder_layer.rotary_layer_type(family, layer))
+        known = {} if position_embeddings is None else {"position_embeddings": position_embeddings}
+        # transformers' fused attention is causal by itself where there is no mask.
+        mask = _causal_mask(normed) if family.eager_attention else None
+        attention = layer.get_submodule(family.attention)
+        output: Tensor = attention(hidden_states=normed, attention_mask=mask, **known)[0]
         return output
+
+    @staticmethod
+    def _normed(layer: nn.Module, norm: str | None, hidden: Tensor) -> Tensor:
+        if norm is None:
+            return hidden
+        normed: Tensor = layer.get_submodule(norm)(hidden)
+        return normed
+
+
+def _causal_mask(hidden: Tensor) -> Tensor:
+    """What to add to the attention scores: 0 up to each position, -inf after it; [1, 1, t, t]."""
+    length = hidden.shape[1]
+    mask = hidden.new_full((length, length), float("-inf"))
+    return mask.triu(1)[None, None]

@@ -17,13 +17,18 @@ from typing import TYPE_CHECKING, Any
 from runtime_py.schema import LayerShape, ModelIdentity, sha256_of_json
 from toolchain.embedded import MODEL_DIR
 from toolchain.errors import BadRequestError, MissingError, require_extra
-from toolchain.model import families
+from toolchain.model import adaptive, decoder_layer, families
 from toolchain.model.spec import ModelSpec, spec_from_config
 from toolchain.store import CHECKPOINT_RECORD, sha256_files
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
+
+    from toolchain.model.rows import TableRows
+
+CHECKED_ROWS = 4096
+"""Rows of a table that are looked through for NaN and Inf at a time."""
 
 HUB_PATTERNS = [
     "*.safetensors",
@@ -76,14 +81,18 @@ class Checkpoint:
         return families.family_of(self.config, self.name)
 
     @cached_property
-    def _tensor_files(self) -> dict[str, Path]:
+    def _tensor_files(self) -> dict[str, tuple[Path, str]]:
+        """Each tensor's file, and its name in there, by the name that transformers uses today."""
         from safetensors import SafetensorError, safe_open
 
-        where: dict[str, Path] = {}
+        where: dict[str, tuple[Path, str]] = {}
         for file in self.files:
             try:
                 with safe_open(file, framework="pt") as stream:
-                    where.update(dict.fromkeys(stream.keys(), file))
+                    for stored in stream.keys():  # noqa: SIM118 - not a dictionary
+                        name = self.family.full_name(stored)
+                        if name is not None:
+                            where[name] = (file, stored)
             except SafetensorError as error:
                 raise BadRequestError(
                     f"{file} is not a readable safetensors file: {error}", "download it again"
@@ -98,16 +107,9 @@ class Checkpoint:
         return replace(uniform, layers=layers)
 
     def _layer_shape(self, index: int, default: LayerShape) -> LayerShape:
-        prefix = families.layer_prefix(index)
-        rows = {
-            name: self.tensor_shape(f"{prefix}{name}.weight")[0]
-            for name in (self.family.query, self.family.key, self.family.gate)
-        }
-        return LayerShape(
-            num_attention_heads=rows[self.family.query] // default.head_dim,
-            num_key_value_heads=rows[self.family.key] // default.head_dim,
-            head_dim=default.head_dim,
-            intermediate_size=rows[self.family.gate],
+        prefix = self.family.layer_prefix(index)
+        return families.layer_shape(
+            self.family, lambda name: self.tensor_shape(f"{prefix}{name}"), default.head_dim
         )
 
     @cached_property
@@ -136,8 +138,9 @@ class Checkpoint:
         """Shape of a stored tensor, from the file's header alone."""
         from safetensors import safe_open
 
-        with safe_open(self._file_of(name), framework="pt") as stream:
-            return list(stream.get_slice(name).get_shape())
+        file, stored = self._file_of(name)
+        with safe_open(file, framework="pt") as stream:
+            return list(stream.get_slice(stored).get_shape())
 
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor as stored.
@@ -147,16 +150,44 @@ class Checkpoint:
         """
         from safetensors import safe_open
 
-        with safe_open(self._file_of(name), framework="pt") as stream:
-            tensor: torch.Tensor = stream.get_tensor(name)
-        if not bool(tensor.isfinite().all()):
+        file, stored = self._file_of(name)
+        with safe_open(file, framework="pt") as stream:
+            tensor: torch.Tensor = stream.get_tensor(stored)
+        if name not in self._finite:
+            self._check_finite(name, tensor)
+            self._finite.add(name)
+        return tensor
+
+    def rows(self, name: str) -> TableRows:
+        """The rows of a stored table, for whoever needs few of them at a time.
+
+        Raises:
+            BadRequestError: the tensor is absent, or holds NaN or Inf (it is named).
+        """
+        from toolchain.model.rows import TableRows
+
+        table = TableRows.open(*self._file_of(name))
+        if name not in self._finite:
+            for start in range(0, table.count, CHECKED_ROWS):
+                stop = min(start + CHECKED_ROWS, table.count)
+                self._check_finite(name, table.read(start, stop))
+            self._finite.add(name)
+        return table
+
+    @cached_property
+    def _finite(self) -> set[str]:
+        """Tensors that were found to hold neither NaN nor Inf: each is checked once."""
+        return set()
+
+    def _check_finite(self, name: str, values: torch.Tensor) -> None:
+        # NaN and Inf both show in the extremes, which need no copy of the values.
+        if not all(bool(extreme.isfinite()) for extreme in values.aminmax()):
             raise BadRequestError(
                 f"tensor {name} of {self.name} holds NaN or Inf",
                 "the checkpoint is damaged; download it again",
             )
-        return tensor
 
-    def _file_of(self, name: str) -> Path:
+    def _file_of(self, name: str) -> tuple[Path, str]:
         try:
             return self._tensor_files[name]
         except KeyError:
@@ -164,15 +195,13 @@ class Checkpoint:
 
     def layer_tensors(self, index: int) -> dict[str, torch.Tensor]:
         """All tensors of decoder layer `index`, by name relative to the layer."""
-        prefix = families.layer_prefix(index)
+        prefix = self.family.layer_prefix(index)
         names = [n for n in self._tensor_files if n.startswith(prefix)]
         return {n.removeprefix(prefix): self.tensor(n) for n in sorted(names)}
 
     def outer_tensors(self) -> dict[str, torch.Tensor]:
-        """Embedding, final norm and (untied) head, by full name."""
-        names = [families.EMBEDDING, families.FINAL_NORM]
-        if not self.spec.tie_word_embeddings:
-            names.append(families.HEAD)
+        """Embedding, learned positions, final norm and (untied) head, by full name."""
+        names = self.family.outer_tensors(tied=self.spec.tie_word_embeddings)
         return {name: self.tensor(name) for name in names}
 
     @cached_property
@@ -182,11 +211,10 @@ class Checkpoint:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.for_model(**self.config)
-        config._attn_implementation = "sdpa"
+        config._attn_implementation = "eager" if self.family.eager_attention else "sdpa"
         with torch.device("meta"):
             model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        rotary = families.rotary_embedding(model)
-        families.set_rotary_embedding_(model, type(rotary)(config))
+        families.restore_constants_(model)
         return model.eval().requires_grad_(False)
 
     def layer(self, index: int, device: str = "cpu") -> nn.Module:
@@ -199,17 +227,35 @@ class Checkpoint:
         """Decoder layer `index` with the given tensors (by name within the layer) instead."""
         layer = copy.deepcopy(families.decoder_layers(self.skeleton)[index])
         fill_(layer, tensors, device)
+        shape = families.layer_shape(
+            self.family, lambda name: list(tensors[name].shape), families.head_dim(self.config)
+        )
+        decoder_layer.fit_attention_(layer, self.family, shape)
         return layer
 
     def outer(self, device: str = "cpu") -> nn.Module:
         """The model without decoder layers: embedding, rotary embedding, final norm and head."""
-        with _without_layers(self.skeleton):
-            model = copy.deepcopy(self.skeleton)
+        model = self._outer_skeleton()
         tensors = self.outer_tensors()
         if self.spec.tie_word_embeddings:
-            tensors[families.HEAD] = tensors[families.EMBEDDING]
+            table = tensors[f"{self.family.embedding}.weight"]
+            tensors[f"{self.family.head}.weight"] = table
         fill_(model, tensors, device)
         return model.to(device)
+
+    def small_outer(self, device: str = "cpu") -> nn.Module:
+        """`outer` without the weights of the token embedding and the head, which are None."""
+        model = self._outer_skeleton()
+        tables = (f"{self.family.embedding}.weight", f"{self.family.head}.weight")
+        names = self.family.outer_tensors(tied=self.spec.tie_word_embeddings)
+        fill_(model, {name: self.tensor(name) for name in names if name not in tables}, device)
+        families.embedding(model).weight = None
+        families.head(model).weight = None
+        return model.to(device)
+
+    def _outer_skeleton(self) -> nn.Module:
+        with _without_layers(self.skeleton):
+            return copy.deepcopy(self.skeleton)
 
     def load(self, device: str = "cpu") -> nn.Module:
         """The whole model in float32, per-layer widths included, ready for inference.
@@ -255,13 +301,12 @@ class Checkpoint:
 def _without_layers(model: nn.Module) -> Iterator[None]:
     from torch import nn
 
-    inner = model.get_submodule("model")
-    layers = inner.layers
-    inner.layers = nn.ModuleList()
+    layers = families.decoder_layers(model)
+    families.set_decoder_layers_(model, nn.ModuleList())
     try:
         yield
     finally:
-        inner.layers = layers
+        families.set_decoder_layers_(model, layers)
 
 
 def fill_(module: nn.Module, tensors: dict[str, torch.Tensor], device: str) -> None:
@@ -274,8 +319,19 @@ def fill_(module: nn.Module, tensors: dict[str, torch.Tensor], device: str) -> N
         owner = module.get_submodule(owner_name)
         weight = nn.Parameter(tensor.to(device=device, dtype=torch.float32), requires_grad=False)
         setattr(owner, attribute, weight)
-        if isinstance(owner, nn.Linear) and attribute == "weight":
-            owner.out_features, owner.in_features = weight.shape
+        if attribute == "weight":
+            _note_width_(owner, weight)
+
+
+def _note_width_(module: nn.Module, weight: torch.Tensor) -> None:
+    """Tell a projection the widths of its new weight."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, Conv1D):
+        module.nx, module.nf = weight.shape
 
 
 def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
@@ -312,7 +368,7 @@ def locate(model: str | Path, config_only: bool = False) -> tuple[Path, str]:
 
 
 def read_config(path: Path, name: str) -> dict[str, Any]:
-    """Parse config.json.
+    """Parse config.json; that of an adaptive checkpoint as its base family's.
 
     Raises:
         BadRequestError: it is absent or not JSON.
@@ -324,7 +380,7 @@ def read_config(path: Path, name: str) -> dict[str, Any]:
         config = json.loads(file.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise BadRequestError(f"config.json of {name} is not JSON: {error}") from error
-    return dict(config)
+    return adaptive.base_config(config)
 
 
 def _weight_files(path: Path, name: str) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from runtime_py.schema import LayerShape
 from toolchain import store
-from toolchain.model.families import Family
+from toolchain.model.family import Family
 
 ATTENTION = "attention"
 MLP = "mlp"
@@ -42,6 +42,71 @@ def unit_count(shape: LayerShape, part: str) -> int:
     return shape.num_attention_heads if part == ATTENTION else shape.intermediate_size
 
 
+def projection_name(family: Family, part: str) -> str:
+    """The part's output projection, by name within a layer."""
+    return family.output if part == ATTENTION else family.down
+
+
+def oriented(family: Family, weight: Tensor) -> Tensor:
+    """A stored weight as [outputs, inputs], or the reverse: a view."""
+    return weight.T if family.transposed else weight
+
+
+def read_projection(tensors: Mapping[str, Tensor], family: Family, part: str) -> Tensor:
+    """W [d, m] of the part's output projection, as stored: a view.
+
+    Args:
+        tensors: a layer's, by name within the layer.
+        family: architecture knowledge.
+        part: ATTENTION or MLP.
+    """
+    return oriented(family, tensors[f"{projection_name(family, part)}.weight"]).T
+
+
+def write_projection(
+    tensors: Mapping[str, Tensor],
+    family: Family,
+    part: str,
+    weight: Tensor,
+    bias: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """The layer's tensors with another output projection, in the dtype of the old one.
+
+    Args:
+        tensors: a layer's, by name within the layer.
+        family: architecture knowledge.
+        part: ATTENTION or MLP.
+        weight: W, [d, m] of any float dtype.
+        bias: [m]; None leaves the bias, or its absence, as it is.
+    """
+    name = projection_name(family, part)
+    dtype = tensors[f"{name}.weight"].dtype
+    out = {**tensors, f"{name}.weight": oriented(family, weight.T).to(dtype).contiguous()}
+    if bias is not None:
+        out[f"{name}.bias"] = bias.to(dtype)
+    return out
+
+
+def scale_branches(
+    tensors: Mapping[str, Tensor], family: Family, factor: float
+) -> dict[str, Tensor]:
+    """The layer's tensors with both branches adding `factor` times what they added.
+
+    Output projections and their biases are scaled, or, where a norm follows them, the weights of
+    that norm. Computed in float64, in the stored dtype.
+    """
+    out = dict(tensors)
+    posts = (family.attention_post_norm, family.mlp_post_norm)
+    for part, post in zip(PARTS, posts, strict=True):
+        owner = projection_name(family, part) if post is None else post
+        offset = 0.0 if post is None else family.norm_offset
+        for name in (f"{owner}.weight", f"{owner}.bias"):
+            if name in out:
+                scaled = (out[name].double() + offset) * factor - offset
+                out[name] = scaled.to(out[name].dtype)
+    return out
+
+
 def groups_of(heads: Tensor, shape: LayerShape) -> Tensor:
     """KV groups that the given query heads of a layer of `shape` read, in increasing order."""
     per_group = shape.num_attention_heads // shape.num_key_value_heads
@@ -60,21 +125,36 @@ def slices(
     """What `units` of `part` own: (tensor within the layer, dimension, its full size, indices)."""
     if part == MLP:
         full, kept = shape.intermediate_size, units
-        producers = [(name, full, kept) for name in (family.gate, family.up)]
-        output = family.down
+        rows = [(name, full, kept) for name in (family.gate, family.up) if name is not None]
     else:
         width = shape.head_dim
         full, kept = shape.num_attention_heads * width, expand(units, width)
         groups = expand(groups_of(units, shape), width)
         keys = shape.num_key_value_heads * width
-        producers = [
+        rows = [
             (family.query, full, kept),
             (family.key, keys, groups),
             (family.value, keys, groups),
         ]
-        output = family.output
-    cuts = [(f"{name}.{k}", 0, size, i) for name, size, i in producers for k in ("weight", "bias")]
-    return [*cuts, (f"{output}.weight", 1, full, kept)]
+    # Conv1D stores a weight transposed: its outputs are the columns.
+    outputs, inputs = (1, 0) if family.transposed else (0, 1)
+    cuts = []
+    for name, size, indices in _fused(rows):
+        cuts.append((f"{name}.weight", outputs, size, indices))
+        cuts.append((f"{name}.bias", 0, size, indices))
+    return [*cuts, (f"{projection_name(family, part)}.weight", inputs, full, kept)]
+
+
+def _fused(rows: list[tuple[str, int, Tensor]]) -> list[tuple[str, int, Tensor]]:
+    """Rows (tensor, number of rows, indices) with those of one fused tensor stacked."""
+    stacked: dict[str, tuple[int, Tensor]] = {}
+    for name, size, indices in rows:
+        if name in stacked:
+            offset, before = stacked[name]
+            stacked[name] = (offset + size, torch.cat([before, indices + offset]))
+        else:
+            stacked[name] = (size, indices)
+    return [(name, size, indices) for name, (size, indices) in stacked.items()]
 
 
 def cut(

@@ -7,7 +7,9 @@ from typing import Any
 
 from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError
-from toolchain.model.families import FAMILIES, Family, family_of, head_dim
+from toolchain.model.adaptive import layer_shapes
+from toolchain.model.families import FAMILIES, config_shape, family_of
+from toolchain.model.family import Family
 
 BYTES_PER_ELEMENT = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -40,16 +42,23 @@ class ModelSpec:
         count = self.hidden_size * (2 * queries + 2 * keys)
         count += (queries + 2 * keys) * self.query_key_value_bias
         count += self.hidden_size * self.output_bias
-        return count + 2 * shape.head_dim * self.family.query_key_norm
+        norms = queries + keys if self.family.norm_spans_heads else 2 * shape.head_dim
+        return count + norms * self.family.query_key_norm
 
     def mlp_parameters(self, shape: LayerShape) -> int:
         """Parameters of one MLP without its norm."""
-        count = 3 * self.hidden_size * shape.intermediate_size
-        return count + (2 * shape.intermediate_size + self.hidden_size) * self.mlp_bias
+        inputs = self.family.mlp_matrices - 1
+        count = (inputs + 1) * self.hidden_size * shape.intermediate_size
+        return count + (inputs * shape.intermediate_size + self.hidden_size) * self.mlp_bias
 
     def layer_parameters(self, shape: LayerShape) -> int:
-        """Parameters of one decoder layer, with its two norms."""
-        return self.attention_parameters(shape) + self.mlp_parameters(shape) + 2 * self.hidden_size
+        """Parameters of one decoder layer, with its norms."""
+        norms = len(self.family.layer_norms) * self._norm_parameters
+        return self.attention_parameters(shape) + self.mlp_parameters(shape) + norms
+
+    @property
+    def _norm_parameters(self) -> int:
+        return self.hidden_size * (2 if self.family.norm_bias else 1)
 
     @property
     def block_parameters(self) -> int:
@@ -60,7 +69,10 @@ class ModelSpec:
     def parameters(self) -> int:
         """All parameters; a tied head counts once."""
         tables = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
-        return tables + sum(map(self.layer_parameters, self.layers)) + self.hidden_size
+        if self.family.positions is not None:
+            rows = self.max_position_embeddings + self.family.position_offset
+            tables += rows * self.hidden_size
+        return tables + sum(map(self.layer_parameters, self.layers)) + self._norm_parameters
 
     @property
     def weight_bytes(self) -> int:
@@ -81,25 +93,19 @@ def spec_from_config(config: dict[str, Any], name: str) -> ModelSpec:
     """
     family = family_of(config, name)
     try:
-        heads = int(config["num_attention_heads"])
-        shape = LayerShape(
-            num_attention_heads=heads,
-            num_key_value_heads=int(config.get("num_key_value_heads") or heads),
-            head_dim=head_dim(config),
-            intermediate_size=int(config["intermediate_size"]),
-        )
+        shape = config_shape(config)
         return ModelSpec(
             name=name,
             model_type=family.model_type,
-            hidden_size=int(config["hidden_size"]),
-            vocab_size=int(config["vocab_size"]),
-            max_position_embeddings=int(config["max_position_embeddings"]),
-            tie_word_embeddings=bool(config.get("tie_word_embeddings", False)),
+            hidden_size=family.size(config, "hidden_size"),
+            vocab_size=family.size(config, "vocab_size"),
+            max_position_embeddings=family.size(config, "max_position_embeddings"),
+            tie_word_embeddings=bool(family.read(config, "tie_word_embeddings")),
             query_key_value_bias=family.has_bias(family.query_key_value_bias, config),
             output_bias=family.has_bias(family.output_bias, config),
             mlp_bias=family.has_bias(family.mlp_bias, config),
             dtype=_dtype(config),
-            layers=(shape,) * int(config["num_hidden_layers"]),
+            layers=layer_shapes(config, shape, family.size(config, "num_hidden_layers")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequestError(f"config.json of {name} is incomplete: {error}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,12 @@ import yaml
 
 from toolchain.pruning.request import Request
 
-_PARTS = {"all": "attention and MLP", "mlp": "the MLP", "attention": "attention"}
+_PARTS = {
+    "all": "attention and MLP",
+    "mlp": "the MLP",
+    "attention": "attention",
+    "layers": "attention and MLP",
+}
 _SHAPE_KEYS = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
 
 
@@ -22,16 +28,19 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
     """
     source = request.source
     head = _metadata(source.path, record["dense"]["name"])
-    settings = request.settings
+    before, after = (record["shapes"][key]["parameters"] for key in ("before", "after"))
+    tuned = request.settings.tune != "none"
+    remote = request.settings.layout == "adaptive" and not request.settings.pad
+    trust = ", trust_remote_code=True" * remote
     lines = [
         "---",
         yaml.safe_dump(head, sort_keys=True).strip(),
         "---",
         "",
-        f"# {record['dense']['name']}, pruned by {settings.ratio:.0%}",
+        f"# {record['dense']['name']}, pruned by {1 - after / before:.0%}",
         "",
         f"Made by paredown {record['paredown_version']} from `{record['dense']['name']}` "
-        f"(weights sha256 `{record['dense']['weights_sha256']}`), without fine-tuning.",
+        f"(weights sha256 `{record['dense']['weights_sha256']}`), {'with' if tuned else 'without'} fine-tuning.",
         "",
         "## Recipe",
         "",
@@ -50,7 +59,7 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        'model = AutoModelForCausalLM.from_pretrained("PATH")',
+        f'model = AutoModelForCausalLM.from_pretrained("PATH"{trust})',
         'tokenizer = AutoTokenizer.from_pretrained("PATH")',
         "```",
         "",
@@ -88,33 +97,71 @@ def _licence(card: Path) -> str | None:
 
 
 def _recipe(record: dict[str, Any]) -> list[str]:
-    settings, text = record["settings"], record["calibration"]
-    recovery = settings["recovery"]
-    if record["recovery"] != recovery:
-        recovery += " (held-out text preferred the weights without it, so none was applied)"
-    kept = sum(step["chosen"] != "none" for step in record["steps"])
+    settings = record["settings"]
+    recovery = record["recovery"]
+    if recovery == "none" != settings["recovery"]:
+        recovery = "none: held-out text preferred the weights as they were"
+    chosen = sum(step["chosen"] != "none" for step in record["steps"])
+    dropped = sorted(set(range(len(record["shapes"]["before"]["layers"]))) - set(record["layers"]))
     return [
-        f"- removed: {settings['ratio']:.0%} of the parameters of {_PARTS[settings['parts']]} "
-        f"(MLP widths in multiples of {settings['round_to']})",
+        f"- asked for: {_asked(settings)}",
+        f"- layers dropped: {', '.join(map(str, dropped)) or 'none'}",
+        f"- layout {settings['layout']}, allocation {record['allocation']}"
+        f"{', padded with zeros to one width' * settings['pad']}",
         f"- importance: {record['importance']}",
-        f"- recovery: {recovery}; kept at {kept} of {len(record['steps'])} steps, each decided by "
+        f"- recovery: {recovery}; kept at {chosen} of {len(record['steps'])} steps, each decided by "
         "KL to the dense model on held-out text",
-        f"- calibration: `{text['source']}`, {text['samples']} samples, {text['tokens']} tokens, "
-        f"seed {text['seed']}, token ids sha256 `{text['token_ids_sha256']}`",
+        *(_polish_line(stage) for stage in record["polish"]),
+        *_calibration_lines(record["calibration"]),
         f"- structure sha256: `{record['structure_sha256']}`",
+    ]
+
+
+def _asked(settings: dict[str, Any]) -> str:
+    if settings["params"] is not None:
+        return f"at most {settings['params']} parameters"
+    if settings["bytes"] is not None:
+        return f"at most {settings['bytes']} of weights exported as {settings['bytes_of']}"
+    return (
+        f"{settings['ratio']:.0%} less parameters of {_PARTS[settings['parts']]} (MLP widths in "
+        f"multiples of {settings['round_to']})"
+    )
+
+
+def _polish_line(stage: dict[str, Any]) -> str:
+    name, curve = stage["stage"].replace("_", " "), stage["held_out_kl"]
+    if stage["best_pass"] == 0:
+        return f"- {name}: did not lower held-out KL, left out"
+    return (
+        f"- {name}: pass {stage['best_pass']} of {stage['passes']}, held-out KL {curve[0]:.4f} → "
+        f"{curve[stage['best_pass']]:.4f}"
+    )
+
+
+def _calibration_lines(text: dict[str, Any]) -> list[str]:
+    return [
+        f"- calibration: `{text['source']}`, {text['samples']} samples, {text['tokens']} tokens, "
+        f"seed {text['seed']}, token ids sha256 `{text['token_ids_sha256']}`"
     ]
 
 
 def _shapes(record: dict[str, Any]) -> list[str]:
     before, after = record["shapes"]["before"], record["shapes"]["after"]
-    rows = [(key, before["layers"][0][key], after["layers"][0][key]) for key in _SHAPE_KEYS]
-    rows.insert(0, ("layers", len(before["layers"]), len(after["layers"])))
-    rows.append(
-        ("attention + MLP parameters", before["block_parameters"], after["block_parameters"])
-    )
-    rows.append(("parameters", before["parameters"], after["parameters"]))
-    table = [f"| {name} | {old:,} | {new:,} |" for name, old, new in rows]
+    rows = [("layers", str(len(before["layers"])), str(len(after["layers"])))]
+    rows += [
+        (key, *(_span(layer[key] for layer in shape["layers"]) for shape in (before, after)))
+        for key in _SHAPE_KEYS
+    ]
+    for key, name in (("block_parameters", "attention + MLP parameters"), ("parameters",) * 2):
+        rows.append((name, f"{before[key]:,}", f"{after[key]:,}"))
+    table = [f"| {name} | {old} | {new} |" for name, old, new in rows]
     return ["| | before | after |", "|---|---:|---:|", *table]
+
+
+def _span(values: Iterable[int]) -> str:
+    """One number, or the least and the most."""
+    found = sorted(set(values))
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,}–{found[-1]:,}"
 
 
 def _quality(record: dict[str, Any]) -> list[str]:
@@ -128,6 +175,7 @@ def _quality(record: dict[str, Any]) -> list[str]:
         f"| KL to the dense model, nats per token | 0 | {held['kl']:.4f} |",
         "",
         f"{after['documents']} samples, {after['tokens']} predicted tokens, none of them used for "
-        "calibration; standard errors treat samples as clusters. Without recovery the KL of the "
-        f"same structure is {held['kl_unrecovered']:.4f}.",
+        "calibration; standard errors treat samples as clusters. KL by stage: "
+        + ", ".join(f"{name} {kl:.4f}" for name, kl in held["kl_by_stage"].items())
+        + ".",
     ]

@@ -2,18 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from toolchain.model.block import Block
-from toolchain.model.likelihood import padded_batches
+from toolchain.model.likelihood import BATCH_TOKENS, padded_batches
 
 DENSE = "dense"
 PRUNED = "pruned"
 PLAIN = "plain"
 """The stream with the pruned structure and no recovery; only held-out text has it."""
+
+
+class HiddenStates:
+    """Hidden states by batch and stream: in memory up to a number of bytes, the others in files.
+
+    A place is in memory or in a file once and for all, so nothing is moved back and forth. Files
+    are read and written whole: what is mapped would count as memory of this process.
+    """
+
+    def __init__(self, max_bytes: int | None = None, folder: Path | None = None) -> None:
+        """`max_bytes` None: everything in memory. Otherwise `folder` takes what is above it."""
+        if max_bytes is not None and folder is None:
+            raise ValueError("a limit needs a folder for what is above it")
+        self._max_bytes = max_bytes
+        self._folder = folder
+        self._batches = 0
+        self._memory: dict[tuple[str, int], Tensor] = {}
+        self._memory_bytes = 0
+        self._files: dict[tuple[str, int], torch.Size] = {}
+
+    def batch(self) -> BatchStates:
+        """The states of a new batch, none yet."""
+        self._batches += 1
+        return BatchStates(self, self._batches - 1)
+
+    def get(self, stream: str, batch: int) -> Tensor:
+        """float32 [b, t, hidden_size] on the CPU.
+
+        Raises:
+            KeyError: the stream was never put for this batch.
+        """
+        place = (stream, batch)
+        if place in self._memory:
+            return self._memory[place]
+        shape = self._files[place]
+        return torch.from_numpy(np.fromfile(self._path(place), dtype=np.float32)).view(shape)
+
+    def put(self, stream: str, batch: int, hidden: Tensor) -> None:
+        """Keep `hidden`, float32 [b, t, hidden_size] on the CPU, the same shape every time."""
+        place = (stream, batch)
+        if place not in self._memory and place not in self._files:
+            self._settle(place, hidden)
+        if place in self._memory:
+            self._memory[place] = hidden
+        else:
+            hidden.contiguous().numpy().tofile(self._path(place))
+
+    def streams(self, batch: int) -> list[str]:
+        """Names of the streams of a batch."""
+        return [name for name, index in (*self._memory, *self._files) if index == batch]
+
+    def drop(self, stream: str, batch: int) -> None:
+        """Forget a stream of a batch."""
+        place = (stream, batch)
+        if place in self._memory:
+            self._memory_bytes -= _bytes(self._memory.pop(place))
+        else:
+            del self._files[place]
+            self._path(place).unlink()
+
+    def _settle(self, place: tuple[str, int], hidden: Tensor) -> None:
+        if self._max_bytes is None or self._memory_bytes + _bytes(hidden) <= self._max_bytes:
+            self._memory[place] = hidden
+            self._memory_bytes += _bytes(hidden)
+        else:
+            self._files[place] = hidden.shape
+
+    def _path(self, place: tuple[str, int]) -> Path:
+        assert self._folder is not None  # noqa: S101 - see __init__
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stream, batch = place
+        return self._folder / f"{stream}-{batch:05d}.f32"
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.numel() * tensor.element_size()
+
+
+class BatchStates(MutableMapping[str, Tensor]):
+    """The hidden states of one batch by stream, wherever they are kept."""
+
+    def __init__(self, states: HiddenStates, batch: int) -> None:
+        self._states = states
+        self._batch = batch
+
+    def __getitem__(self, stream: str) -> Tensor:
+        return self._states.get(stream, self._batch)
+
+    def __setitem__(self, stream: str, hidden: Tensor) -> None:
+        self._states.put(stream, self._batch, hidden)
+
+    def __delitem__(self, stream: str) -> None:
+        self._states.drop(stream, self._batch)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._states.streams(self._batch))
+
+    def __len__(self) -> int:
+        return len(self._states.streams(self._batch))
 
 
 @dataclass
@@ -24,7 +126,7 @@ class Batch:
     """int64 [b, t], padded with 0."""
     mask: Tensor
     """bool [b, t], False at padding."""
-    hidden: dict[str, Tensor] = field(default_factory=dict)
+    hidden: MutableMapping[str, Tensor]
     """float32 [b, t, hidden_size] on the CPU, by stream."""
 
 
@@ -33,12 +135,28 @@ def start_batches(
     embedding: Callable[[Tensor], Tensor],
     streams: Sequence[str],
     device: str,
+    *,
+    states: HiddenStates | None = None,
+    batch_tokens: int = BATCH_TOKENS,
 ) -> list[Batch]:
-    """Batches of embedded sequences, every stream alike."""
+    """Batches of embedded sequences, every stream alike.
+
+    Args:
+        sequences: token ids.
+        embedding: hidden states before the first layer, from ids [b, t] on `device`.
+        streams: what to start.
+        device: where `embedding` computes.
+        states: where the hidden states are kept; all in memory by default.
+        batch_tokens: most tokens in a batch.
+    """
+    states = HiddenStates() if states is None else states
     batches = []
-    for _, ids, mask in padded_batches(sequences):
+    for _, ids, mask in padded_batches(sequences, batch_tokens):
+        batch = Batch(ids, mask, states.batch())
         hidden = embedding(ids.to(device)).cpu()
-        batches.append(Batch(ids, mask, dict.fromkeys(streams, hidden)))
+        for stream in streams:
+            batch.hidden[stream] = hidden
+        batches.append(batch)
     return batches
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import copy
 
 import torch
 from torch import Tensor, nn
 
-from toolchain.model import families
 from toolchain.model.block import Block
-from toolchain.model.likelihood import Perplexity, negative_log_likelihood, predicted
+from toolchain.model.likelihood import Perplexity, predicted
+from toolchain.model.outer import Outer
 from toolchain.pruning.flow import DENSE, Batch
-from toolchain.pruning.memory import CHUNK_LOGITS
 
 
 class Judge:
     """Compares hidden states that went through the dense rest of the model with the dense ones.
 
-    Only the dense model's final hidden states are kept; logits exist for a chunk of positions at a
-    time.
+    Only the dense model's final hidden states are kept; logits exist for a part of the vocabulary
+    and of the positions at a time.
     """
 
     def __init__(
         self,
-        outer: nn.Module,
+        outer: Outer,
         blocks: Sequence[Block],
         read_layer: Callable[[int], nn.Module],
         layer_count: int,
@@ -41,6 +41,17 @@ class Judge:
         ends = self._finish([{DENSE: batch.hidden[DENSE]} for batch in batches], 0, [])
         self._reference = [end[DENSE] for end in ends]
 
+    def for_layers(self, read_layer: Callable[[int], nn.Module], layer_count: int) -> Judge:
+        """A judge with the same reference, for models with these layers still to come."""
+        out = copy(self)
+        out._read_layer = read_layer
+        out._layer_count = layer_count
+        return out
+
+    def reference_perplexity(self, batches: Sequence[Batch]) -> Perplexity:
+        """Perplexity of the dense model on the held-out text, which `batches` hold."""
+        return self._perplexity(batches, self._reference)
+
     def divergences(
         self,
         batches: Sequence[Batch],
@@ -51,36 +62,31 @@ class Judge:
         """KL(dense ‖ candidate) in nats per predicted token, after the dense rest of the model.
 
         Args:
-            batches: the held-out text.
+            batches: the first of the batches that `set_reference` saw, or all of them.
             candidates: per batch, hidden states [b, t, hidden_size] by candidate name.
             layer: index of the first whole layer that is still to come.
             rest_of_layer: blocks that come before it.
         """
         ends = self._finish(candidates, layer, rest_of_layer)
-        totals = dict.fromkeys(candidates[0], 0.0)
-        tokens = 0
-        for batch, reference, end in zip(batches, self._reference, ends, strict=True):
-            wanted = predicted(batch.mask)
-            tokens += int(wanted.sum())
-            ours = {name: hidden[:, :-1][wanted] for name, hidden in end.items()}
-            for name, total in self._summed(reference[:, :-1][wanted], ours).items():
-                totals[name] += total
-        return {name: total / tokens for name, total in totals.items()}
+        wanted = [predicted(batch.mask) for batch in batches]
+        references = self._reference[: len(batches)]
+        found = self._outer.divergences(
+            _rows(references, wanted),
+            {name: _rows([end[name] for end in ends], wanted) for name in ends[0]},
+        )
+        return {name: float(values.mean()) for name, values in found.items()}
 
     def perplexity(self, batches: Sequence[Batch], stream: str) -> Perplexity:
         """Perplexity on the held-out text of a stream that has passed the last layer."""
-        nlls = []
-        for batch in batches:
-            for row in range(len(batch.mask)):
-                wanted = predicted(batch.mask)[row]
-                hidden = batch.hidden[stream][row, :-1][wanted]
-                targets = batch.token_ids[row, 1:][wanted].to(self._device)
-                nats = [
-                    negative_log_likelihood(self._logits(hidden[chunk]), targets[chunk])
-                    for chunk in self._chunks(len(hidden))
-                ]
-                nlls.append(torch.cat([torch.empty(0), *nats]).double().numpy())
-        return Perplexity.of(nlls)
+        return self._perplexity(batches, [batch.hidden[stream] for batch in batches])
+
+    def _perplexity(self, batches: Sequence[Batch], ends: Sequence[Tensor]) -> Perplexity:
+        wanted = [predicted(batch.mask) for batch in batches]
+        hidden = _rows(ends, wanted)
+        targets = [b.token_ids[:, 1:][w] for b, w in zip(batches, wanted, strict=True)]
+        nlls = self._outer.negative_log_likelihood(hidden, torch.cat(targets))
+        counts = [int(count) for mask in wanted for count in mask.sum(1)]
+        return Perplexity.of([part.numpy() for part in nlls.split(counts)])
 
     def _finish(
         self,
@@ -102,25 +108,7 @@ class Judge:
             for name, hidden in states.items():
                 states[name] = block.apply(layer, hidden.to(self._device)).cpu()
 
-    def _logits(self, hidden: Tensor) -> Tensor:
-        normed = families.final_norm(self._outer)(hidden.to(self._device))
-        logits: Tensor = families.head(self._outer)(normed)
-        return logits
 
-    def _chunks(self, count: int) -> list[slice]:
-        """Slices of `count` positions whose logits fit into CHUNK_LOGITS."""
-        weight = families.head(self._outer).weight
-        assert isinstance(weight, Tensor)  # noqa: S101 - a projection's
-        size = max(1, CHUNK_LOGITS // weight.shape[0])
-        return [slice(start, start + size) for start in range(0, count, size)]
-
-    def _summed(self, dense: Tensor, candidates: dict[str, Tensor]) -> dict[str, float]:
-        """KL summed over positions, from final hidden states [n, hidden_size]."""
-        totals = dict.fromkeys(candidates, 0.0)
-        for chunk in self._chunks(len(dense)):
-            p = torch.log_softmax(self._logits(dense[chunk]), -1)
-            weights = p.exp()
-            for name, hidden in candidates.items():
-                q = torch.log_softmax(self._logits(hidden[chunk]), -1)
-                totals[name] += float((weights * (p - q)).sum(-1).cpu().double().sum())
-        return totals
+def _rows(hidden: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
+    """The hidden states that predict a token, [n, hidden_size], of batches [b, t, hidden_size]."""
+    return torch.cat([h[:, :-1][w] for h, w in zip(hidden, wanted, strict=True)])

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from runtime_py.schema import LayerShape
 from toolchain.model.compact import ATTENTION, MLP, Kept, cut, save_tensors
-from toolchain.model.families import Family
+from toolchain.model.family import Family
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.step import Decision
 
@@ -32,6 +32,27 @@ class FinishedLayer:
     """By name within the layer, in the source's dtype."""
     kept: Kept
     decisions: list[Decision]
+
+
+class TensorStore:
+    """A folder of layers, tensors alone, by place."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
+
+    def save(self, place: int, tensors: dict[str, Tensor]) -> None:
+        """Write the layer at `place`."""
+        save_tensors(self._path(place), tensors, {})
+
+    def load(self, place: int) -> dict[str, Tensor]:
+        """Read the layer at `place` back."""
+        from safetensors.torch import load_file
+
+        return load_file(self._path(place))
+
+    def _path(self, place: int) -> Path:
+        return self._folder / f"layer-{place:05d}.safetensors"
 
 
 class LayerStore:
@@ -81,9 +102,9 @@ def with_zero_biases(tensors: dict[str, Tensor], spec: ModelSpec) -> dict[str, T
     family = spec.family
     out = dict(tensors)
     for names, wanted in (
-        ((family.query, family.key, family.value), spec.query_key_value_bias),
+        (family.attention_inputs, spec.query_key_value_bias),
         ((family.output,), spec.output_bias),
-        ((family.gate, family.up, family.down), spec.mlp_bias),
+        ((*family.mlp_inputs, family.down), spec.mlp_bias),
     ):
         for name in names if wanted else ():
             weight = out[f"{name}.weight"]

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runtime_py.schema import sha256_of_json
+from runtime_py.schema import LayerShape, sha256_of_json
 from toolchain import __version__, registry, store
 from toolchain.calibrate.sources import Samples, draw_samples, encode, read_documents
 from toolchain.errors import BadRequestError
 from toolchain.model import families
+from toolchain.model.adaptive import adaptive_config
 from toolchain.model.checkpoint import Checkpoint
-from toolchain.model.spec import ModelSpec
-from toolchain.pruning.allocate import pruned_spec
+from toolchain.model.pad import padded_shape
+from toolchain.model.portable import portable
+from toolchain.pruning.budget import parse_size
 from toolchain.pruning.device import resolve_device
-from toolchain.pruning.step import Recover, Score
+from toolchain.pruning.structure import Structure, planned_structure
 from toolchain.recipe import PruneSettings
 
 
@@ -25,13 +27,10 @@ class Request:
 
     source: Checkpoint
     settings: PruneSettings
-    after: ModelSpec
-    config: dict[str, Any]
-    """The result's config.json."""
-    score: Score
-    recover: Recover
     device: str
     samples: Samples
+    max_bytes: int | None
+    """Hidden states beyond this size wait on disk."""
 
     @property
     def inputs_sha256(self) -> str:
@@ -52,46 +51,68 @@ def check_request(source: Checkpoint, settings: PruneSettings, out: Path) -> Req
     """Check what can be checked without reading weights, cheap checks first.
 
     Raises:
-        BadRequestError: an output that is not ours, a ratio that empties a layer, unknown names, an
+        BadRequestError: an output that is not ours, a budget that cannot be met, unknown names, an
             unavailable device, a sequence length beyond the model's, or too little text.
         MissingError: the calibration text cannot be had here.
     """
     store.check_output(out)
     if out.resolve() == source.path.resolve():
         raise BadRequestError(f"output {out} is the model itself", "choose another --out")
-    after = pruned_spec(source.spec, settings)
-    config = pruned_config(source, after)
-    score = registry.resolve("importance", settings.matched_importance)
-    recover = registry.resolve("recovery", settings.recovery)
+    result_config(source, planned_structure(source.spec, settings), settings)
+    registry.resolve("importance", settings.matched_importance)
+    registry.resolve("recovery", settings.first_recovery)
     device = resolve_device(settings.device)
+    max_bytes = None if settings.max_memory is None else parse_size(settings.max_memory)
     _check_length(source, settings)
     tokenizer = source.tokenizer()
     samples = draw_samples(
-        encode(tokenizer, read_documents(settings.calibration, "calibration")),
-        source=settings.calibration,
+        encode(tokenizer, read_documents(settings.calibration[0], "calibration")),
+        source=settings.calibration[0],
         samples=settings.samples,
         seq_len=settings.seq_len,
         seed=settings.seed,
         bos_token_id=tokenizer.bos_token_id,
     )
-    return Request(source, settings, after, config, score, recover, device, samples)
+    return Request(source, settings, device, samples, max_bytes)
 
 
-def pruned_config(source: Checkpoint, after: ModelSpec) -> dict[str, Any]:
-    """The config.json of `source` with the shapes and biases of `after`."""
-    before = source.spec
+def result_config(
+    source: Checkpoint, structure: Structure, settings: PruneSettings
+) -> dict[str, Any]:
+    """The config.json of what is written.
+
+    Raises:
+        BadRequestError: the family cannot hold the structure.
+    """
+    before, after = source.spec, structure.spec
     keys = families.bias_keys(
         source.family,
         output=after.output_bias and not before.output_bias,
         mlp=after.mlp_bias and not before.mlp_bias,
     )
-    shape = after.layers[0]
-    return families.with_shape(
-        {**source.config, **dict.fromkeys(keys, True)},
+    config = families.with_layers(source.config, structure.layers)
+    config |= dict.fromkeys(keys, True)
+    if settings.layout == "adaptive" and not settings.pad:
+        return adaptive_config(config, after.layers)
+    shape = saved_shapes(source, structure, settings)[0]
+    config = families.with_shape(
+        config,
         num_attention_heads=shape.num_attention_heads,
         num_key_value_heads=shape.num_key_value_heads,
         intermediate_size=shape.intermediate_size,
     )
+    return portable(config)
+
+
+def saved_shapes(
+    source: Checkpoint, structure: Structure, settings: PruneSettings
+) -> tuple[LayerShape, ...]:
+    """The shape of each layer as it is written: the structure's, padded where that is asked for."""
+    layers = structure.spec.layers
+    if not settings.pad:
+        return layers
+    config = families.with_layers(source.config, structure.layers)
+    return (padded_shape(config, layers),) * len(layers)
 
 
 def _check_length(source: Checkpoint, settings: PruneSettings) -> None:

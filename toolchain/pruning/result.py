@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +12,42 @@ from torch import Tensor
 
 from runtime_py.schema import sha256_of_json, to_json
 from toolchain import __version__, store
+from toolchain.model.adaptive import remote_files
 from toolchain.model.checkpoint import COMPANION_FILES
 from toolchain.model.compact import Kept, save_tensors
 from toolchain.model.likelihood import Perplexity
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.card import model_card
-from toolchain.pruning.request import Request
-from toolchain.pruning.step import Decision
+from toolchain.pruning.request import Request, result_config, saved_shapes
+from toolchain.pruning.search import Choice, Draft
+from toolchain.pruning.step import NONE, Decision
+from toolchain.pruning.structure import Structure
+from toolchain.pruning.workbench import Measured
 
 CHECKPOINT_SCHEMA = "paredown.checkpoint/1"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was kept, what was decided, and what held-out text says of the whole."""
+    """What was chosen, kept and decided, and what held-out text says of the whole."""
 
+    choice: Choice
+    drafts: list[Draft]
+    """What the search tried; empty where nothing was open."""
     kept: list[Kept]
     decisions: list[Decision]
-    held_out_kl: float
-    """KL(dense ‖ result), nats per predicted token."""
-    held_out_kl_recovered: float
-    held_out_kl_unrecovered: float
-    """The same structure without any recovery."""
-    recovered: bool
-    """Whether the recovered weights were the better ones, and are the result."""
+    polish: list[dict[str, Any]]
+    """Record of each stage of joint tuning."""
+    measured: dict[str, Measured]
+    """The recovered model, the same without any recovery, and after each stage that helped."""
+    best: str
+    """The key of `measured` that is the result."""
     before: Perplexity
-    after: Perplexity
+
+    @property
+    def structure(self) -> Structure:
+        """What stays."""
+        return self.choice.structure
 
 
 @dataclass(frozen=True)
@@ -46,10 +56,14 @@ class PruneResult:
 
     path: Path
     before: ModelSpec
-    after: ModelSpec
     outcome: Outcome
     record: dict[str, Any]
     """The content of paredown.json."""
+
+    @property
+    def after(self) -> ModelSpec:
+        """The pruned spec, before any padding."""
+        return self.outcome.structure.spec
 
 
 def write_companions(
@@ -64,8 +78,13 @@ def write_companions(
     That is config.json, structure.safetensors, paredown.json, the model card, and the dense model's
     tokenizer, chat template and generation config.
     """
-    store.write_json(folder / "config.json", request.config)
-    structure = structure_tensors(outcome.kept)
+    settings = request.settings
+    config = result_config(request.source, outcome.structure, settings)
+    store.write_json(folder / "config.json", config)
+    if settings.layout == "adaptive" and not settings.pad:
+        for name, text in remote_files().items():
+            store.write_text(folder / name, text)
+    structure = structure_tensors(outcome.structure.layers, outcome.kept)
     save_tensors(folder / "structure.safetensors", structure, {})
     for name in COMPANION_FILES:
         file = request.source.path / name
@@ -78,10 +97,10 @@ def write_companions(
     return record
 
 
-def structure_tensors(kept: Sequence[Kept]) -> dict[str, Tensor]:
-    """Kept indices of all layers, int32, as structure.safetensors holds them."""
+def structure_tensors(layers: Sequence[int], kept: Sequence[Kept]) -> dict[str, Tensor]:
+    """Kept indices as structure.safetensors holds them, int32, by index of the dense layer."""
     out = {}
-    for index, units in enumerate(kept):
+    for index, units in zip(layers, kept, strict=True):
         out[f"layers.{index}.heads"] = units.heads.int()
         out[f"layers.{index}.neurons"] = units.neurons.int()
     return out
@@ -91,25 +110,36 @@ def checkpoint_record(
     request: Request, outcome: Outcome, structure: dict[str, Tensor]
 ) -> dict[str, Any]:
     """The reproducible part of paredown.json: no times, no machine."""
-    settings = request.settings
+    source, settings, choice = request.source, request.settings, outcome.choice
+    after = outcome.structure.spec
+    saved = replace(after, layers=saved_shapes(source, outcome.structure, settings))
     return {
         "schema": CHECKPOINT_SCHEMA,
         "paredown_version": __version__,
         "settings": settings.model_dump(),
-        "importance": settings.matched_importance,
-        "recovery": settings.recovery if outcome.recovered else "none",
+        "importance": choice.importance,
+        "recovery": NONE if outcome.best == "unrecovered" else choice.recovery,
+        "allocation": choice.allocation,
         "device": request.device,
-        "dense": to_json(request.source.identity),
+        "dense": to_json(source.identity),
+        "layers": list(outcome.structure.layers),
+        "scales": list(outcome.structure.scales),
         "structure_sha256": sha256_of_json({n: t.tolist() for n, t in structure.items()}),
-        "shapes": {"before": _shape(request.source.spec), "after": _shape(request.after)},
+        "shapes": {
+            "before": _shape(source.spec),
+            "after": _shape(after),
+            **({"saved": _shape(saved)} if settings.pad else {}),
+        },
         "calibration": request.samples.record(),
+        "drafts": [draft.to_json() for draft in outcome.drafts],
         "steps": [asdict(decision) for decision in outcome.decisions],
+        "polish": outcome.polish,
         "held_out": {
-            "kl": outcome.held_out_kl,
-            "kl_recovered": outcome.held_out_kl_recovered,
-            "kl_unrecovered": outcome.held_out_kl_unrecovered,
+            "result": outcome.best,
+            "kl": outcome.measured[outcome.best].kl,
+            "kl_by_stage": {name: found.kl for name, found in outcome.measured.items()},
             "perplexity_before": asdict(outcome.before),
-            "perplexity_after": asdict(outcome.after),
+            "perplexity_after": asdict(outcome.measured[outcome.best].perplexity),
         },
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from runtime_py.schema import LayerShape
 from toolchain.calibrate.stats import ProjectionStatistics
 from toolchain.model.block import Block
-from toolchain.model.compact import MLP
+from toolchain.model.compact import MLP, read_projection, write_projection
 from toolchain.pruning.flow import DENSE, PRUNED, Batch
-from toolchain.pruning.recovery import Problem, Recovered
-from toolchain.pruning.targets import problem, targets
+from toolchain.pruning.recovery import Problem, Recovered, SharedRecovery
+from toolchain.pruning.targets import MIXTURES, kept_rows, problem, targets
 
 Score = Callable[[ProjectionStatistics, Tensor, int], Tensor]
 Recover = Callable[[Problem], Recovered]
@@ -41,12 +41,24 @@ class Decision:
 
 
 def collect(
-    block: Block, layer: nn.Module, batches: Sequence[Batch], device: str
+    block: Block,
+    layer: nn.Module,
+    batches: Sequence[Batch],
+    device: str,
+    scale: float = 1.0,
 ) -> ProjectionStatistics:
-    """Statistics of the block's projection on the calibration text, float64 on the CPU.
+    """Statistics of the block's projection on the calibration text, float32 on the CPU.
 
-    Inputs are those after the pruned prefix, targets the dense model's outputs; `layer` is dense.
+    Inputs are those after the pruned prefix, targets the outputs in the dense model.
+
+    Args:
+        block: attention or MLP.
+        layer: the dense layer.
+        batches: the calibration text with its streams.
+        device: where to compute.
+        scale: of the pruned stream relative to the dense one (see `Structure.scales`).
     """
+    output_scale = scale if block.family.targets_stream else 1.0
     projection = block.projection(layer)
     outputs, width = projection.weight.shape
     statistics = ProjectionStatistics.zeros(width, outputs, device)
@@ -56,8 +68,9 @@ def collect(
         _, target = block.branch(layer, dense)
         if projection.bias is not None:
             target = target - projection.bias
-        statistics.update_(inputs, target, dense - pruned, batch.mask.to(device))
-    return statistics.in_float64()
+        drift = scale * dense - pruned
+        statistics.update_(inputs, output_scale * target, drift, batch.mask.to(device))
+    return statistics.on_cpu()
 
 
 def most_important(scores: Tensor, count: int) -> Tensor:
@@ -101,58 +114,64 @@ def candidates(
     weight: Tensor,
     columns: Tensor,
     has_bias: bool,
-) -> tuple[dict[str, Recovered], list[str]]:
+    only: str | None = None,
+) -> Iterator[tuple[str, Recovered]]:
     """The kept weights unrecovered, and recovered towards each target, by the target's name.
-
-    A target for which the method left everything as it was is no candidate of its own.
 
     Args:
         recover: the recovery method.
-        statistics: float64 statistics of the whole projection.
-        weight: W, [d, m] float64.
+        statistics: of the whole projection, on the CPU.
+        weight: W, [d, m] in their dtype.
         columns: kept columns of X, [k].
         has_bias: whether the projection has a bias.
-
-    Returns:
-        The candidates, and what the method had to say about any target.
+        only: the one target that is wanted; None: all.
     """
-    found = {NONE: Recovered(weight[columns])}
-    notes = []
-    for name, target in targets(statistics, weight).items():
-        recovered = recover(problem(statistics, target, weight, columns, has_bias))
-        if recovered.note:
-            notes.append(f"{name}: {recovered.note}")
-        if recovered.bias is not None or not torch.equal(recovered.weight, weight[columns]):
-            found[name] = recovered
-    return found, notes
+    kept = kept_rows(statistics, weight, columns, has_bias)
+    yield NONE, Recovered(kept.weight)
+    wanted, mixtures = targets(statistics, weight, columns), MIXTURES
+    if only is not None:
+        first, second = MIXTURES.get(only, (only, only))
+        wanted, mixtures = {only: wanted[first].mixed_with(wanted[second])}, {}
+    if isinstance(recover, SharedRecovery):
+        yield from recover.fit(kept, wanted, mixtures)
+        return
+    gram = kept.gram()
+    mixed = {name: wanted[a].mixed_with(wanted[b]) for name, (a, b) in mixtures.items()}
+    for name, target in {**wanted, **mixed}.items():
+        yield name, recover(problem(kept, target, gram))
 
 
 def as_stored(
-    tensors: Mapping[str, Tensor], projection: str, found: Mapping[str, Recovered]
+    tensors: Mapping[str, Tensor], block: Block, found: Iterable[tuple[str, Recovered]]
 ) -> tuple[dict[str, dict[str, Tensor]], list[str]]:
     """Each candidate as a cut layer's tensors, in the dtype that will be saved.
 
+    A target for which the method left everything as it was is no candidate of its own, nor is one
+    that the dtype cannot hold.
+
     Returns:
-        The layer's tensors by candidate, and a note for each candidate that the dtype cannot hold,
-        which is left out.
+        The layer's tensors by candidate, and what there is to say about any of them.
     """
-    stored, notes = {}, []
-    for name, recovered in found.items():
-        candidate = _with_projection(tensors, projection, recovered)
-        if bool(candidate[f"{projection}.weight"].isfinite().all()):
+    stored: dict[str, dict[str, Tensor]] = {}
+    notes = []
+    for name, recovered in found:
+        if recovered.note:
+            notes.append(f"{name}: {recovered.note}")
+        bias = recovered.bias
+        if bias is not None:
+            bias = bias + tensors.get(f"{block.projection_name}.bias", torch.zeros_like(bias))
+        family, part = block.family, block.part
+        candidate = write_projection(tensors, family, part, recovered.weight, bias)
+        weight = read_projection(candidate, family, part)
+        if not bool(weight.isfinite().all()):
+            notes.append(f"{name}: the weights overflow {weight.dtype}")
+        elif name == NONE or not _same_projection(candidate, stored[NONE], block):
             stored[name] = candidate
-        else:
-            notes.append(f"{name}: the weights overflow {candidate[f'{projection}.weight'].dtype}")
     return stored, notes
 
 
-def _with_projection(
-    tensors: Mapping[str, Tensor], projection: str, recovered: Recovered
-) -> dict[str, Tensor]:
-    out = dict(tensors)
-    old = out[f"{projection}.weight"]
-    out[f"{projection}.weight"] = recovered.weight.T.to(old.dtype).contiguous()
-    if recovered.bias is not None:
-        bias = out.get(f"{projection}.bias", torch.zeros_like(recovered.bias)).double()
-        out[f"{projection}.bias"] = (bias + recovered.bias).to(old.dtype)
-    return out
+def _same_projection(one: Mapping[str, Tensor], other: Mapping[str, Tensor], block: Block) -> bool:
+    names = {f"{block.projection_name}.{kind}" for kind in ("weight", "bias")}
+    if names & one.keys() != names & other.keys():
+        return False
+    return all(torch.equal(one[name], other[name]) for name in names & one.keys())

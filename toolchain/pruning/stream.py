@@ -1,247 +1,238 @@
-"""Prune a checkpoint layer by layer, with one layer, its statistics and activations in memory.
+"""One pass over the layers of a model: prune and recover each, with one in memory at a time.
 
 Per layer: statistics at o_proj, prune, recover, run again; statistics at down_proj, prune, recover,
-run again; write the layer. Inputs always come from the pruned prefix.
+run again. Inputs always come from the pruned prefix, targets from the dense model, whose stream
+also runs through the layers that are dropped.
 """
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from runtime_py.sensors import peak_rss_bytes
-from toolchain import store
-from toolchain.model import families
-from toolchain.model.block import Block, Rotary
-from toolchain.model.checkpoint import Checkpoint
-from toolchain.model.compact import PARTS, Kept, cut, expand, save_weights, unit_count, unit_width
-from toolchain.progress import SILENT, Progress
-from toolchain.pruning.flow import (
-    DENSE,
-    PLAIN,
-    PRUNED,
-    advance_,
-    start_batches,
+from toolchain import registry
+from toolchain.calibrate.stats import ProjectionStatistics
+from toolchain.model.block import Block
+from toolchain.model.compact import (
+    ATTENTION,
+    MLP,
+    PARTS,
+    Kept,
+    cut,
+    expand,
+    read_projection,
+    unit_count,
+    unit_width,
 )
-from toolchain.pruning.judge import Judge
-from toolchain.pruning.layers import FinishedLayer, LayerStore, plain_layer, with_zero_biases
-from toolchain.pruning.request import Request, check_request
-from toolchain.pruning.result import Outcome, PruneResult, write_companions
+from toolchain.progress import Progress
+from toolchain.pruning.flow import DENSE, PRUNED, advance_
+from toolchain.pruning.gradients import GradientStore
+from toolchain.pruning.layers import FinishedLayer, LayerStore, with_zero_biases
 from toolchain.pruning.step import (
     NONE,
     Decision,
+    Recover,
     as_stored,
     candidates,
     choose_units,
     collect,
 )
-from toolchain.recipe import PruneSettings
+from toolchain.pruning.structure import Structure
+from toolchain.pruning.workbench import Tensors, Workbench
 
-LAYERS = "layers"
-"""Folder of finished layers inside the work directory; gone from the result."""
-
-
-def prune_checkpoint(
-    source: Checkpoint, settings: PruneSettings, out: Path, progress: Progress = SILENT
-) -> PruneResult:
-    """Prune `source` into a compact checkpoint that transformers loads with no custom code.
-
-    An interrupted call leaves its finished layers beside `out`; the next call with the same inputs
-    goes on after them and ends with the same weights, byte for byte.
-
-    Args:
-        source: the dense checkpoint.
-        settings: what to remove and how to recover.
-        out: the new folder; replaced if paredown wrote it.
-        progress: one step per layer.
-
-    Raises:
-        BadRequestError: anything wrong with the request, found before any work, or NaN or Inf in
-            the weights; nothing half-written stays.
-        MissingError: the calibration text cannot be had here.
-    """
-    with progress.task("reading the calibration text", None):
-        request = check_request(source, settings, out)
-    started = time.monotonic()
-    with store.resumable_directory(out, request.inputs_sha256) as work, torch.inference_mode():
-        finished = LayerStore(work / LAYERS)
-        outcome = Pruner(request, finished, progress).run()
-        save_weights(work, _tensor_groups(request, finished, outcome.recovered))
-        record = write_companions(
-            work, request, outcome, time.monotonic() - started, peak_rss_bytes()
-        )
-        shutil.rmtree(work / LAYERS)
-    return PruneResult(out, source.spec, request.after, outcome, record)
+REPAIRING = ("least_squares", "low_rank", "mask_tuning")
+"""Recoveries that can also make a projection that keeps all its inputs repair earlier layers."""
 
 
-def _tensor_groups(
-    request: Request, finished: LayerStore, recovered: bool
-) -> Iterator[dict[str, Tensor]]:
-    """The result's tensors by full name: the outer ones, then layer by layer."""
-    source = request.source
-    yield source.outer_tensors()
-    for index, shape in enumerate(source.spec.layers):
-        layer = finished.load(index)
-        tensors = layer.tensors
-        if not recovered:
-            dense = source.layer_tensors(index)
-            plain = plain_layer(dense, source.family, shape, layer.kept)
-            tensors = with_zero_biases(plain, request.after)
-        prefix = families.layer_prefix(index)
-        yield {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+@dataclass(frozen=True)
+class Method:
+    """How units are scored and what is left is recovered; gradients where a score needs them."""
+
+    importance: str
+    recovery: str
+    gradients: GradientStore | None = None
+
+    def score(
+        self, place: tuple[int, str], statistics: ProjectionStatistics, weight: Tensor, block: int
+    ) -> Tensor:
+        """Importance at (layer of the dense model, part); see `toolchain.pruning.importance`."""
+        function = registry.resolve("importance", self.importance)
+        extra = () if self.gradients is None else (self.gradients[place],)
+        scores: Tensor = function(statistics, weight, block, *extra)
+        return scores
+
+    @property
+    def recover(self) -> Recover:
+        """See `toolchain.pruning.recovery`."""
+        return registry.resolve("recovery", self.recovery)
 
 
 class Pruner:
-    """The loop over the layers; holds the activations between them."""
+    """The loop over the layers; holds the activations between them.
 
-    def __init__(self, request: Request, finished: LayerStore, progress: Progress) -> None:
-        self._request = request
+    With a store every step tries all targets and is judged on held-out text, and finished layers
+    are kept, and replayed where they are there already. Without one it is a draft: one target, no
+    judge, nothing kept but the last hidden states.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        structure: Structure,
+        method: Method,
+        finished: LayerStore | None = None,
+        samples: int | None = None,
+    ) -> None:
+        """`samples`: how many of the calibration samples to use; None: all."""
+        self._bench = bench
+        self._structure = structure
+        self._method = method
         self._finished = finished
-        self._progress = progress
-        self._source = request.source
-        self._device = request.device
-        self._count = len(request.after.layers)
-        outer = self._source.outer(self._device)
-        rotary = Rotary(families.rotary_embedding(outer), self._device)
-        self._blocks = [Block(self._source.family, part, rotary) for part in PARTS]
-        self._judge = Judge(outer, self._blocks, self._dense_layer, self._count, self._device)
-        self._has_plain = request.settings.recovery != NONE
-        embedding = families.embedding(outer)
+        self._judge = bench.judge(structure)
         streams = [DENSE, PRUNED]
-        samples = request.samples
-        self._calibration = start_batches(samples.training, embedding, streams, self._device)
-        streams += [PLAIN] * self._has_plain
-        self._held_out = start_batches(samples.held_out, embedding, streams, self._device)
+        self._calibration = bench.batches(bench.samples.training[:samples], streams)
+        self._held_out = bench.batches(bench.samples.held_out, streams, "held-out")
 
-    def run(self) -> Outcome:
-        """Prune every layer, or replay it where it is finished, then judge the whole."""
-        done = sum(self._finished.has(index) for index in range(self._count))
+    def run(self, progress: Progress, description: str) -> list[FinishedLayer]:
+        """Prune every layer that stays, or replay it where it is finished."""
+        bench, places = self._bench, {i: p for p, i in enumerate(self._structure.layers)}
+        done = sum(self._finished.has(i) for i in places) if self._finished else 0
         if done:
-            self._progress.note(f"going on after {done} finished layers")
-        with self._progress.task("running the dense model", None):
-            self._judge.set_reference(self._held_out)
-        kept: list[Kept] = []
-        decisions: list[Decision] = []
-        with self._progress.task("pruning layers", self._count) as task:
-            for index in range(self._count):
-                layer = self._layer(index)
-                kept.append(layer.kept)
-                decisions += layer.decisions
+            progress.note(f"going on after {done} finished layers")
+        layers = []
+        with progress.task(description, bench.layer_count) as task:
+            for index in range(bench.layer_count):
+                if index in places:
+                    layers.append(self._layer(places[index], index))
+                else:
+                    self._advance_({DENSE: bench.dense_layer(index)})
                 task.advance()
-        return self._judged(kept, decisions)
+        return layers
 
-    def _judged(self, kept: list[Kept], decisions: list[Decision]) -> Outcome:
-        names = [PRUNED, PLAIN] if self._has_plain else [PRUNED]
-        ends = [{name: batch.hidden[name] for name in names} for batch in self._held_out]
-        divergence = self._judge.divergences(self._held_out, ends, self._count)
-        best = min(names, key=divergence.__getitem__)
-        return Outcome(
-            kept=kept,
-            decisions=decisions,
-            held_out_kl=divergence[best],
-            held_out_kl_recovered=divergence[PRUNED],
-            held_out_kl_unrecovered=divergence[names[-1]],
-            recovered=best == PRUNED,
-            before=self._judge.perplexity(self._held_out, DENSE),
-            after=self._judge.perplexity(self._held_out, best),
-        )
+    def divergence(self) -> float:
+        """Held-out KL of the pruned model, once `run` is through."""
+        ends = [{PRUNED: batch.hidden[PRUNED]} for batch in self._held_out]
+        count = len(self._structure.layers)
+        return self._judge.divergences(self._held_out, ends, count)[PRUNED]
 
-    def _dense_layer(self, index: int) -> nn.Module:
-        return self._source.layer(index, self._device)
-
-    def _layer(self, index: int) -> FinishedLayer:
-        tensors = self._source.layer_tensors(index)
-        dense = self._source.layer_from(index, tensors, self._device)
-        if self._finished.has(index):
+    def _layer(self, place: int, index: int) -> FinishedLayer:
+        bench = self._bench
+        dense = bench.dense_layer(index)
+        if self._finished is not None and self._finished.has(index):
             layer = self._finished.load(index)
-            for block in self._blocks:
-                self._advance_(block, index, dense, layer.tensors)
-        else:
-            layer = self._prune_layer(index, tensors, dense)
-            self._finished.save(index, layer)
-        if self._has_plain:
-            shape = self._source.spec.layers[index]
-            cut_only = plain_layer(tensors, self._source.family, shape, layer.kept)
-            plain = self._source.layer_from(index, cut_only, self._device)
-            for block in self._blocks:
-                advance_(self._held_out, block, {PLAIN: plain}, self._device)
+            self._advance_({DENSE: dense, PRUNED: self._module(index, layer.tensors)})
+            return layer
+        layer = self._prune_layer(place, index, dense)
+        if self._finished is None:
+            return FinishedLayer({}, layer.kept, layer.decisions)
+        self._finished.save(index, layer)
         return layer
 
-    def _prune_layer(
-        self, index: int, tensors: dict[str, Tensor], dense: nn.Module
-    ) -> FinishedLayer:
-        # From the start, so that a resumed run computes with the very same operations.
-        tensors = with_zero_biases(tensors, self._request.after)
+    def _prune_layer(self, place: int, index: int, dense: nn.Module) -> FinishedLayer:
+        # Zero biases from the start: a resumed run computes with the very same operations.
+        tensors = self._bench.scaled_tensors(self._structure, place)
+        tensors = with_zero_biases(tensors, self._structure.spec)
+        whole = dense
+        if self._structure.scales[place] != 1:
+            whole = self._module(index, tensors)
         kept = {}
         decisions = []
-        for block in self._blocks:
-            tensors, units, decision = self._step(index, block, tensors, dense)
+        for block in self._bench.blocks:
+            step = _Step(place, index, block, whole, dense)
+            tensors, units, decision = self._step(step, tensors)
             kept[block.part] = units
             decisions.append(decision)
-            self._advance_(block, index, dense, tensors)
+            self._advance_({DENSE: dense, PRUNED: self._module(index, tensors)}, block)
         return FinishedLayer(tensors, Kept(*(kept[part] for part in PARTS)), decisions)
 
-    def _advance_(
-        self, block: Block, index: int, dense: nn.Module, tensors: dict[str, Tensor]
-    ) -> None:
-        pruned = self._source.layer_from(index, tensors, self._device)
-        for batches in (self._calibration, self._held_out):
-            advance_(batches, block, {DENSE: dense, PRUNED: pruned}, self._device)
+    def _module(self, index: int, tensors: Tensors) -> nn.Module:
+        return self._bench.source.layer_from(index, tensors, self._bench.device)
 
-    def _step(
-        self, index: int, block: Block, tensors: dict[str, Tensor], dense: nn.Module
-    ) -> tuple[dict[str, Tensor], Tensor, Decision]:
+    def _advance_(self, layers: dict[str, nn.Module], block: Block | None = None) -> None:
+        for each in self._bench.blocks if block is None else [block]:
+            for batches in (self._calibration, self._held_out):
+                advance_(batches, each, layers, self._bench.device)
+
+    def _step(self, step: _Step, tensors: Tensors) -> tuple[Tensors, Tensor, Decision]:
         """Prune and recover one block: the layer's new tensors, the kept units, the record."""
-        part = block.part
-        shape, after = self._source.spec.layers[index], self._request.after.layers[index]
+        part, bench = step.block.part, self._bench
+        family = bench.source.family
+        shape, after = bench.source.spec.layers[step.index], self._structure.spec.layers[step.place]
         before, count = unit_count(shape, part), unit_count(after, part)
-        if count == before:
+        scale = self._structure.scales[step.place]
+        if count == before and not self._repairs(step):
             note = "every unit stays; nothing to recover"
-            decision = Decision(index, part, count, before, NONE, notes=[note])
+            decision = Decision(step.index, part, count, before, NONE, notes=[note])
             return tensors, torch.arange(before), decision
-        statistics = collect(block, dense, self._calibration, self._device)
-        projection = block.projection(dense)
-        weight = projection.weight.cpu().double().T
-        score = partial(self._request.score, statistics, weight)
+        statistics = collect(step.block, step.dense, self._calibration, bench.device, scale)
+        weight = read_projection(tensors, family, part).float()
+        score = partial(self._method.score, (step.index, part), statistics, weight)
         units = choose_units(score, shape, after, part)
         columns = expand(units, unit_width(shape, part))
-        narrow = cut(tensors, self._source.family, shape, part, units)
-        found, notes = candidates(
-            self._request.recover, statistics, weight, columns, projection.bias is not None
-        )
-        results, overflows = as_stored(narrow, block.projection_name, found)
-        divergences = self._compare(index, block, dense, columns, results)
-        chosen = min(divergences, key=divergences.__getitem__)
-        notes += overflows
-        decision = Decision(index, part, count, before, chosen, divergences, notes)
+        narrow = cut(tensors, family, shape, part, units)
+        has_bias = f"{step.block.projection_name}.bias" in tensors
+        only = None if self._finished else self._draft_target
+        found = candidates(self._method.recover, statistics, weight, columns, has_bias, only)
+        results, notes = as_stored(narrow, step.block, found)
+        divergences = {} if only else self._compare(step, columns, results)
+        chosen = min(divergences, key=divergences.__getitem__) if divergences else list(results)[-1]
+        decision = Decision(step.index, part, count, before, chosen, divergences, notes)
         return results[chosen], units, decision
 
+    def _repairs(self, step: _Step) -> bool:
+        """Whether a projection that loses nothing is refitted to what earlier layers lost."""
+        if self._method.recovery not in REPAIRING:
+            return False
+        dense, after = self._bench.source.spec.layers, self._structure.spec.layers
+        before = [dense[index] for index in self._structure.layers[: step.place]]
+        attention = unit_count(after[step.place], ATTENTION) < unit_count(
+            dense[step.index], ATTENTION
+        )
+        return (
+            step.place != step.index
+            or before != list(after[: step.place])
+            or (step.block.part == MLP and attention)
+        )
+
+    @property
+    def _draft_target(self) -> str:
+        return "own+residual" if self._bench.source.family.targets_stream else "own+dense"
+
     def _compare(
-        self,
-        index: int,
-        block: Block,
-        dense: nn.Module,
-        columns: Tensor,
-        results: dict[str, dict[str, Tensor]],
+        self, step: _Step, columns: Tensor, results: Mapping[str, Tensors]
     ) -> dict[str, float]:
         """Held-out KL of each candidate, with the rest of the model still dense."""
-        rows = columns.to(self._device)
+        bench, block = self._bench, step.block
+        rows = columns.to(bench.device)
         ends = []
         for batch in self._held_out:
-            hidden = batch.hidden[PRUNED].to(self._device)
-            inputs = block.branch(dense, hidden)[0][..., rows]
+            hidden = batch.hidden[PRUNED].to(bench.device)
+            inputs = block.branch(step.whole, hidden)[0][..., rows]
             ends.append(
                 {
-                    name: block.join(dense, hidden, block.project(inputs, tensors)).cpu()
+                    name: block.join(step.whole, hidden, block.project(inputs, tensors)).cpu()
                     for name, tensors in results.items()
                 }
             )
-        later = self._blocks[self._blocks.index(block) + 1 :]
-        rest = [(next_block, dense) for next_block in later]
-        return self._judge.divergences(self._held_out, ends, index + 1, rest)
+        later = bench.blocks[bench.blocks.index(block) + 1 :]
+        rest = [(next_block, step.whole) for next_block in later]
+        return self._judge.divergences(self._held_out, ends, step.place + 1, rest)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One block of one layer that is being pruned."""
+
+    place: int
+    """Of the layer in the structure."""
+    index: int
+    """Of the layer in the dense model."""
+    block: Block
+    whole: nn.Module
+    """The layer before pruning, its branches scaled."""
+    dense: nn.Module
+    """The layer in the dense model."""

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 
+import torch
 from torch import Tensor
 
 from toolchain.calibrate.stats import ProjectionStatistics
-from toolchain.pruning.recovery import Problem
+from toolchain.pruning.linear import PANEL, gathered
+from toolchain.pruning.recovery import KeptRows, Problem, Target
+
+MIXTURES = {"own+dense": ("own", "dense"), "own+residual": ("own", "residual")}
+"""Targets halfway between two others."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """A target T [N, m] by its statistics."""
+def kept_rows(
+    statistics: ProjectionStatistics, weight: Tensor, columns: Tensor, has_bias: bool
+) -> KeptRows:
+    """What all targets share when the `columns` [k] of X stay.
 
-    cross: Tensor
-    """XᵀT, [d, m]."""
-    total: Tensor
-    """Sum of T over tokens, [m]."""
+    Args:
+        statistics: sums over X, on the CPU.
+        weight: W, [d, m], in their dtype.
+        columns: kept columns, in increasing order.
+        has_bias: whether the projection has a bias.
+    """
+    return KeptRows(
+        gram=partial(gathered, statistics.gram, columns),
+        weight=weight[columns],
+        input_mean=statistics.input_sum[columns].double() / statistics.tokens,
+        tokens=statistics.tokens,
+        has_bias=has_bias,
+    )
 
-    def mixed_with(self, other: Target) -> Target:
-        """The mean of both targets."""
-        return Target((self.cross + other.cross) / 2, (self.total + other.total) / 2)
 
-
-def targets(statistics: ProjectionStatistics, weight: Tensor) -> dict[str, Target]:
-    """Every target that is tried, by name.
+def targets(statistics: ProjectionStatistics, weight: Tensor, columns: Tensor) -> dict[str, Target]:
+    """The targets that are tried, by name; so are the means of two of them, `MIXTURES`.
 
     With X the inputs after the pruned prefix:
 
@@ -36,38 +47,44 @@ def targets(statistics: ProjectionStatistics, weight: Tensor) -> dict[str, Targe
     - `own+dense`, `own+residual`: halfway.
 
     Args:
-        statistics: float64 sums over X.
-        weight: W, [d, m] float64.
+        statistics: sums over X, on the CPU.
+        weight: W, [d, m], in their dtype.
+        columns: kept columns of X, [k].
     """
-    own = Target(statistics.gram @ weight, statistics.input_sum @ weight)
-    dense = Target(statistics.target_cross, statistics.target_sum)
-    residual = Target(
-        statistics.target_cross + statistics.drift_cross,
-        statistics.target_sum + statistics.drift_sum,
-    )
+    tokens = statistics.tokens
+    gone = torch.ones(len(weight), dtype=torch.bool)
+    gone[columns] = False
+    removed = gone.nonzero().squeeze(1)
+    own = torch.empty(len(columns), weight.shape[1], dtype=weight.dtype)
+    dense, residual = torch.empty_like(own), torch.empty_like(own)
+    kept_weight, removed_weight = weight[columns].double(), weight[removed].double()
+    for start in range(0, len(columns), PANEL):
+        rows = slice(start, start + PANEL)
+        gram = statistics.gram[columns[rows]]
+        # XᵀXW - X_KᵀX_K W_K is what the removed columns gave.
+        own[rows] = gram[:, removed].double() @ removed_weight
+        unrecovered = gram[:, columns].double() @ kept_weight
+        missing = statistics.target_cross[columns[rows]].double() - unrecovered
+        dense[rows] = missing
+        residual[rows] = missing + statistics.drift_cross[columns[rows]]
+    own_sum = statistics.input_sum.double() @ weight.double()
+    dense_sum = statistics.target_sum.double()
     return {
-        "own": own,
-        "own+dense": own.mixed_with(dense),
-        "dense": dense,
-        "own+residual": own.mixed_with(residual),
-        "residual": residual,
+        "own": Target(own, own_sum / tokens),
+        "dense": Target(dense, dense_sum / tokens),
+        "residual": Target(residual, (dense_sum + statistics.drift_sum) / tokens),
     }
 
 
-def problem(
-    statistics: ProjectionStatistics,
-    target: Target,
-    weight: Tensor,
-    columns: Tensor,
-    has_bias: bool,
-) -> Problem:
-    """The recovery problem of the kept `columns` [k] of X."""
+def problem(kept: KeptRows, target: Target, gram: Tensor) -> Problem:
+    """The recovery problem of one target, all in float64; `gram` is X_KᵀX_K."""
+    weight = kept.weight.double()
     return Problem(
-        gram=statistics.gram[columns][:, columns],
-        cross=target.cross[columns],
-        weight=weight[columns],
-        input_mean=statistics.input_sum[columns] / statistics.tokens,
-        target_mean=target.total / statistics.tokens,
-        tokens=statistics.tokens,
-        has_bias=has_bias,
+        gram=gram,
+        cross=gram @ weight + target.rest,
+        weight=weight,
+        input_mean=kept.input_mean,
+        target_mean=target.mean,
+        tokens=kept.tokens,
+        has_bias=kept.has_bias,
     )

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from toolchain.calibrate.stats import ProjectionStatistics
-from toolchain.pruning.linear import diagonal_blocks, inverse
+from toolchain.pruning.linear import factorise, inverse_blocks, row_products
 
 DAMPING = 1e-3
 
@@ -23,7 +23,7 @@ def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> T
 
     For one neuron: ‖w_j‖² / [H⁻¹]_jj. Shapes as in `toolchain.pruning.importance`.
     """
-    inverses = diagonal_blocks(inverse(statistics.gram, DAMPING), block)
-    rows = weight.reshape(-1, block, weight.shape[1])
-    solved: Tensor = torch.linalg.solve(inverses, rows)
-    return (rows * solved).sum((1, 2))
+    factor, _ = factorise(lambda: statistics.gram.to(torch.float64, copy=True), DAMPING)
+    solved = torch.linalg.solve(inverse_blocks(factor, block), row_products(weight, block))
+    trace: Tensor = solved.diagonal(dim1=1, dim2=2).sum(1)
+    return trace

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from toolchain.calibrate.stats import ProjectionStatistics
 from toolchain.pruning.importance.condition import DAMPING
-from toolchain.pruning.linear import diagonal_blocks, inverse
+from toolchain.pruning.linear import factorise, inverse_blocks, quadratic_
 
 
 def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> Tensor:
@@ -17,7 +17,11 @@ def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> T
     the error is the quadratic form of Q in μ - 1. For one neuron: 1 / [Q⁻¹]_jj. Shapes as in
     `toolchain.pruning.importance`.
     """
-    inverses = diagonal_blocks(inverse(statistics.gram * (weight @ weight.T), DAMPING), block)
+
+    def weighted_gram() -> Tensor:
+        return quadratic_(statistics.gram.to(torch.float64, copy=True), weight)
+
+    inverses = inverse_blocks(factorise(weighted_gram, DAMPING)[0], block)
     ones = torch.ones(inverses.shape[0], block, 1, dtype=inverses.dtype)
     solved: Tensor = torch.linalg.solve(inverses, ones)
     return solved.sum((1, 2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from toolchain.calibrate.stats import ProjectionStatistics
-from toolchain.pruning.linear import diagonal_blocks
+from toolchain.pruning.linear import diagonal_blocks, row_products
 
 
 def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> Tensor:
@@ -15,6 +15,7 @@ def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> T
     `toolchain.pruning.importance`.
     """
     if block == 1:
-        return statistics.variance * weight.square().sum(1)
-    covariance = statistics.centred_gram / statistics.tokens
-    return diagonal_blocks(covariance * (weight @ weight.T), block).sum((1, 2))
+        return statistics.variance * weight.double().square().sum(1)
+    mean = (statistics.input_sum.double() / statistics.tokens).view(-1, block, 1)
+    covariance = diagonal_blocks(statistics.gram, block) / statistics.tokens - mean @ mean.mT
+    return (covariance * row_products(weight, block)).sum((1, 2))

@@ -10,4 +10,4 @@ from toolchain.calibrate.stats import ProjectionStatistics
 def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> Tensor:
     """‖W_B‖². Shapes as in `toolchain.pruning.importance`."""
     del statistics
-    return weight.square().sum(1).reshape(-1, block).sum(1)
+    return weight.double().square().sum(1).reshape(-1, block).sum(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from toolchain.calibrate.stats import ProjectionStatistics
-from toolchain.pruning.linear import diagonal_blocks
+from toolchain.pruning.linear import diagonal_blocks, row_products
 
 
 def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> Tensor:
@@ -14,5 +14,6 @@ def score(statistics: ProjectionStatistics, weight: Tensor, block: int = 1) -> T
     For one neuron: ‖x_j‖² ‖w_j‖². Shapes as in `toolchain.pruning.importance`.
     """
     if block == 1:
-        return statistics.gram.diagonal() * weight.square().sum(1)
-    return diagonal_blocks(statistics.gram * (weight @ weight.T), block).sum((1, 2))
+        return statistics.gram.diagonal().double() * weight.double().square().sum(1)
+    products = row_products(weight, block)
+    return (diagonal_blocks(statistics.gram, block) * products).sum((1, 2))

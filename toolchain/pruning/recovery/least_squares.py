@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import torch
 
-from toolchain.pruning.linear import cholesky
-from toolchain.pruning.recovery import Problem, Recovered
+from toolchain.pruning.linear import PANEL, factorise, solve_
+from toolchain.pruning.recovery import KeptRows, Problem, Recovered, Target, alone
 
 DAMPING = 1e-4
 
 
-def recover(problem: Problem) -> Recovered:
+class LeastSquares:
     """W_K' = W_K + (G + λ diag G)⁻¹ (X_KᵀT - G W_K), G = X_KᵀX_K.
 
     Minimises ‖T - X_K W'‖² with a small pull towards W_K. An existing bias stays: a new one after
-    this refit measurably hurts.
+    this refit measurably hurts. The correction is linear in T, so one factorisation serves every
+    target, and the mean of two targets is fitted by the mean of their corrections.
     """
-    factor, damping = cholesky(problem.gram, DAMPING)
-    rest = problem.cross - problem.gram @ problem.weight
-    refitted = problem.weight + torch.cholesky_solve(rest, factor)
-    note = f"damping was raised to {damping:g}" if damping > DAMPING else ""
-    return Recovered(refitted, note=note)
+
+    def __call__(self, problem: Problem) -> Recovered:
+        """Refit to the target of `problem`."""
+        return alone(self, problem)
+
+    def fit(
+        self,
+        kept: KeptRows,
+        targets: Mapping[str, Target],
+        mixtures: Mapping[str, tuple[str, str]],
+    ) -> Iterator[tuple[str, Recovered]]:
+        """Refit to each target, and to each mean of two."""
+        factor, damping = factorise(kept.gram, DAMPING)
+        note = f"damping was raised to {damping:g}" if damping > DAMPING else ""
+        corrections = {}
+        for name, target in targets.items():
+            for columns in target.rest.split(PANEL, 1):
+                columns.copy_(solve_(factor, columns.to(torch.float64, copy=True)))
+            corrections[name] = target.rest
+            yield name, Recovered(kept.weight + corrections[name], note=note)
+        for name, (one, other) in mixtures.items():
+            half = (corrections[one] + corrections[other]) / 2
+            yield name, Recovered(kept.weight + half, note=note)
+
+
+recover = LeastSquares()

@@ -1,0 +1,199 @@
+"""The page of `pruning_methods.py`: tables and statements from finished cells, nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+Record = dict[str, Any]
+TASKS = ("ending", "blimp", "agreement")
+DENSE = "dense"
+NAMES = {"stories3M": "stories3M", "stories260K": "stories260K", "embedded": "the embedded model"}
+
+
+class Row(Protocol):
+    """What the page needs of a row."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+    @property
+    def ours(self) -> bool: ...
+
+
+Groups = dict[tuple[str, float, str], list[Record]]
+"""Cells by model, ratio and row: one record per seed."""
+
+
+def grouped(records: Iterable[Record]) -> Groups:
+    """Records by what a table's line shows."""
+    groups: Groups = {}
+    for record in records:
+        groups.setdefault((record["model"], record["ratio"], record["row"]), []).append(record)
+    return groups
+
+
+def mean(group: Sequence[Record], key: str) -> float:
+    """Mean over the calibration draws."""
+    return math.fsum(record[key] for record in group) / len(group)
+
+
+def spread(group: Sequence[Record], key: str, digits: int) -> str:
+    """mean [lowest, highest], or the value alone where there is one."""
+    text = f"{mean(group, key):.{digits}f}"
+    if len(group) == 1:
+        return text
+    values = [record[key] for record in group]
+    return f"{text} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+
+
+def items_of(group: Sequence[Record], task: str) -> int:
+    """Different items of a task that the group's draws answered."""
+    return sum(int(record[f"{task}_items"]) for record in group)
+
+
+def standard_error(one: Sequence[Record], other: Sequence[Record], task: str) -> float:
+    """Binomial standard error of the difference of two accuracies, as if unpaired."""
+    variance = 0.0
+    for group in (one, other):
+        p = mean(group, task)
+        variance += p * (1 - p) / items_of(group, task)
+    return math.sqrt(variance)
+
+
+def tasks_of(groups: Groups, model: str) -> list[str]:
+    """The tasks that the model's cells report."""
+    some = next(group for (name, _, _), group in groups.items() if name == model)
+    return [task for task in TASKS if task in some[0]]
+
+
+def cells_of(groups: Groups) -> list[tuple[str, float]]:
+    """(model, ratio) of all tables, in order."""
+    found = {(model, ratio) for model, ratio, row in groups if row != DENSE}
+    order = list(NAMES)
+    return sorted(found, key=lambda cell: (order.index(cell[0]), cell[1]))
+
+
+def table(groups: Groups, model: str, ratio: float, rows: Sequence[Row]) -> list[str]:
+    """The lines of one table; the best of each column is bold."""
+    tasks = tasks_of(groups, model)
+    names = ["method", "layout", "blocks left", "all left", "KL", "perplexity", *tasks, "prune s"]
+    lines = [f"| {' | '.join(names)} |", "|---|---|" + "---:|" * (len(names) - 2)]
+    present = {
+        row.name: groups[model, ratio, row.name]
+        for row in rows
+        if (model, ratio, row.name) in groups
+    }
+    best = {
+        key: pick(present, key=lambda name, key=key: mean(present[name], key))
+        for pick, keys in ((min, ("kl", "perplexity")), (max, tasks))
+        for key in keys
+    }
+    dense = groups.get((model, 0, DENSE))
+    if dense:
+        lines.append(_line("dense", dense, dense, tasks, {}))
+    for row in rows:
+        if row.name in present:
+            bold = {key for key, name in best.items() if name == row.name}
+            lines.append(_line(row.label, present[row.name], dense, tasks, bold))
+        else:
+            lines.append(f"| {row.label} |{' – |' * (len(names) - 1)}")
+    return lines
+
+
+def _line(
+    label: str,
+    group: Sequence[Record],
+    dense: Sequence[Record] | None,
+    tasks: Sequence[str],
+    bold: Iterable[str],
+) -> str:
+    values = {"kl": spread(group, "kl", 3), "perplexity": spread(group, "perplexity", 2)}
+    values |= {task: f"{mean(group, task):.1%}" for task in tasks}
+    for key in bold:
+        values[key] = f"**{values[key]}**"
+    layouts = "/".join(sorted({record["layout"] for record in group}))
+    total = f"{mean(group, 'parameters') / dense[0]['parameters']:.1%}" if dense else "–"
+    cells = [label, layouts, f"{mean(group, 'block_share'):.1%}", total, *values.values()]
+    return f"| {' | '.join(cells)} | {mean(group, 'prune_s'):.0f} |"
+
+
+def least_kl(groups: Groups, row: Row, others: Sequence[Row]) -> str:
+    """In how many cells `row` has the least KL, and what was better elsewhere."""
+    cells = [cell for cell in cells_of(groups) if (*cell, row.name) in groups]
+    lost = []
+    for model, ratio in cells:
+        ours = mean(groups[model, ratio, row.name], "kl")
+        rivals = {
+            other.name: mean(groups[model, ratio, other.name], "kl")
+            for other in others
+            if (model, ratio, other.name) in groups
+        }
+        best = min(rivals, key=rivals.__getitem__, default=row.name)
+        if rivals and rivals[best] < ours:
+            lost.append(f"{model} at {ratio:.0%} (`{best}` {rivals[best]:.3f}, {ours:.3f})")
+    text = (
+        f"`{row.name}` has the least KL in {len(cells) - len(lost)} of {len(cells)} cells "
+        f"(model × ratio) against {len(others)} other rows"
+    )
+    return f"{text}; not in {'; '.join(lost)}." if lost else f"{text}."
+
+
+def zero_shot(groups: Groups, row: Row, others: Sequence[Row]) -> str:
+    """How the row's accuracies compare with the best of all others', task by task."""
+    total, at_least, close = 0, 0, 0
+    for model, ratio in cells_of(groups):
+        ours = groups.get((model, ratio, row.name))
+        rivals = [groups[key] for o in others if (key := (model, ratio, o.name)) in groups]
+        if ours is None or not rivals:
+            continue
+        for task in tasks_of(groups, model):
+            best = max(rivals, key=lambda group, task=task: mean(group, task))
+            behind = mean(best, task) - mean(ours, task)
+            total += 1
+            at_least += behind <= 0
+            close += behind <= standard_error(ours, best, task)
+    return (
+        f"`{row.name}` is at least as accurate as the best other row of its cell in {at_least} of "
+        f"{total} (cell × task), and within one standard error of it in {close} of {total}; the "
+        "best is picked with hindsight out of all rows."
+    )
+
+
+def page(records: Sequence[Record], rows: Sequence[Row], missing: Mapping[str, str]) -> str:
+    """The Markdown page.
+
+    Args:
+        records: finished cells, one per model, ratio, row and seed.
+        rows: the tables' lines in order.
+        missing: rows that could not be run, with the reason.
+    """
+    groups = grouped(records)
+    ours = [row for row in rows if row.ours]
+    others = [row for row in rows if not row.ours]
+    lines = ["# Pruning methods", "", *_explanation(records), ""]
+    for row in ours:
+        if any(row.name == name for _, _, name in groups):
+            lines += [f"- {least_kl(groups, row, others)}", f"- {zero_shot(groups, row, others)}"]
+    lines += [f"- not measured: `{name}` ({why})" for name, why in missing.items()]
+    for model, ratio in cells_of(groups):
+        lines += ["", f"## {NAMES[model]}, {ratio:.0%}", "", *table(groups, model, ratio, rows)]
+    setups = sorted({f"{record['machine']}; {record['versions']}" for record in records})
+    lines += ["", *setups, "", "Raw values: `benchmarks/results/pruning_methods.jsonl`; made by "]
+    lines[-1] += "`benchmarks/pruning_methods.py`."
+    return "\n".join(lines) + "\n"
+
+
+def _explanation(records: Sequence[Record]) -> list[str]:
+    seeds = sorted({record["seed"] for record in records})
+    return [
+        "The ratio is the share of attention and MLP parameters that was asked for; *blocks left* "
+        "is the share of them that is really there, *all left* that of all parameters, embedding "
+        "included. KL to the dense model in nats per token and perplexity on the same held-out "
+        "documents, read only after pruning; every model is measured in float32 from the saved "
+        "checkpoint (ShortGPT and SliceGPT style: in memory). Mean [lowest, highest] of "
+        f"{len(seeds)} calibration draws (seeds {', '.join(map(str, seeds))}). Zero-shot: each "
+        "draw answers another third of a task's items. Best in bold.",
+    ]

@@ -1,0 +1,313 @@
+"""Train a few parameters of a pruned model towards the dense one, layers read one at a time.
+
+What is trained, and how it folds into the weights, is an `Adaptation`; loss, optimiser, schedule
+and guard are the same for all of them. The loss is KL(dense ‖ pruned) on calibration text; a
+result that is not better on held-out text is dropped.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from toolchain.model.likelihood import padded_batches, predicted
+from toolchain.progress import SILENT, Progress
+from toolchain.pruning.backward import (
+    Decoder,
+    LayerGraph,
+    Run,
+    backward,
+    distillation_loss,
+    forward,
+    loss_end,
+    loss_sum,
+)
+from toolchain.pruning.flow import Batch
+
+Parameters = dict[str, Tensor]
+"""Trainable tensors of one layer, by name."""
+
+
+class Adaptation(Protocol):
+    """What is trainable in a layer and how it folds. Stateless."""
+
+    def start(self, tensors: Mapping[str, Tensor], generator: torch.Generator) -> Parameters:
+        """Parameters, float32, with which `apply` changes nothing.
+
+        Args:
+            tensors: the layer's, by name within the layer.
+            generator: for random starts.
+        """
+        ...
+
+    def apply(self, tensors: Mapping[str, Tensor], parameters: Parameters) -> dict[str, Tensor]:
+        """The tensors that the parameters change, differentiable with respect to these."""
+        ...
+
+
+def fold(
+    adaptation: Adaptation, tensors: Mapping[str, Tensor], parameters: Parameters
+) -> dict[str, Tensor]:
+    """The layer's tensors with the parameters in them, each in its own dtype and on its device."""
+    out = dict(tensors)
+    with torch.no_grad():
+        floats = {name: tensor.float() for name, tensor in tensors.items()}
+        for name, changed in adaptation.apply(floats, parameters).items():
+            out[name] = changed.to(tensors[name]).contiguous()
+    return out
+
+
+@dataclass(frozen=True)
+class PrunedModel:
+    """A pruned decoder whose layers can be read again and again."""
+
+    decoder: Decoder
+    read_tensors: Callable[[int], dict[str, Tensor]]
+    """A layer's tensors as they would be saved, by name within the layer."""
+    build: Callable[[int, dict[str, Tensor]], nn.Module]
+    """A float32 layer module on the decoder's device from such tensors."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One sequence and what the dense model makes of it."""
+
+    token_ids: list[int]
+    teacher: Tensor
+    """The dense model's final hidden states, [t, hidden_size]."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long and how fast."""
+
+    passes: int
+    """Over the lessons."""
+    learning_rate: float
+    """Adam's at the start; it falls to zero along a cosine."""
+    batch_sequences: int = 8
+    seed: int = 0
+    max_bytes: int = 2 * 10**9
+    """Layers stay in memory if all of them together fit into this; else they are read each time."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The best parameters and how they were found."""
+
+    parameters: list[Parameters]
+    """By layer; those of the start where training helped nowhere."""
+    best_pass: int
+    """After which pass they were taken; 0: the start."""
+    held_out_kl: list[float]
+    """Before training, and after each pass; nats per predicted token."""
+    training_kl: list[float]
+    """Mean over the steps of each pass."""
+
+
+def lessons(batches: Sequence[Batch], stream: str) -> list[Lesson]:
+    """The sequences of `batches`, whose `stream` has passed the last layer of the dense model."""
+    out = []
+    for batch in batches:
+        for row, length in enumerate(batch.mask.sum(1).tolist()):
+            ids = batch.token_ids[row, :length].tolist()
+            out.append(Lesson(ids, batch.hidden[stream][row, :length]))
+    return out
+
+
+def train(
+    model: PrunedModel,
+    adaptation: Adaptation,
+    training: Sequence[Lesson],
+    held_out: Sequence[Lesson],
+    how: Training,
+    progress: Progress = SILENT,
+) -> Trained:
+    """Adam on KL(dense ‖ pruned) over the adaptation's parameters of all layers, weights frozen.
+
+    Held-out KL is taken with the parameters folded in the dtype that will be saved, before
+    training and after each pass; the best is kept, so the result is never worse than the start.
+    The same inputs and seed give the same result.
+
+    Args:
+        model: the pruned model.
+        adaptation: what is trained.
+        training: sequences to learn from.
+        held_out: sequences to choose by.
+        how: settings.
+        progress: one step per optimiser step.
+    """
+    trainer = _Trainer(model, adaptation, how)
+    best = trainer.snapshot()
+    history = [trainer.held_out_kl(held_out)]
+    best_pass = 0
+    learned = []
+    steps = trainer.steps_per_pass(training)
+    with progress.task("distilling", how.passes * steps) as task:
+        for index in range(how.passes):
+            total = 0.0
+            for batch in trainer.batches(training):
+                total += trainer.step(batch, how.passes * steps)
+                task.advance()
+            learned.append(total / steps)
+            history.append(trainer.held_out_kl(held_out))
+            if history[-1] < min(history[:-1]):
+                best, best_pass = trainer.snapshot(), index + 1
+    return Trained(best, best_pass, history, learned)
+
+
+class _Trainer:
+    def __init__(self, model: PrunedModel, adaptation: Adaptation, how: Training) -> None:
+        self._model = model
+        self._decoder = model.decoder
+        self._adaptation = adaptation
+        self._how = how
+        self._generator = torch.Generator().manual_seed(how.seed)
+        self._kept: dict[int, nn.Module] = {}
+        self._parameters = []
+        size = 0
+        for index in range(self._decoder.layer_count):
+            tensors = model.read_tensors(index)
+            size += sum(4 * tensor.numel() for tensor in tensors.values())
+            self._parameters.append(self._started(tensors))
+        self._fits = size <= how.max_bytes
+        flat = [tensor for layer in self._parameters for tensor in layer.values()]
+        self._optimiser = torch.optim.Adam(flat, lr=how.learning_rate)
+        self._step = 0
+
+    def _started(self, tensors: dict[str, Tensor]) -> Parameters:
+        start = self._adaptation.start(tensors, self._generator)
+        device = self._decoder.device
+        return {name: value.float().to(device).requires_grad_() for name, value in start.items()}
+
+    def snapshot(self) -> list[Parameters]:
+        """A copy of all parameters, on the CPU."""
+        return [
+            {name: value.detach().cpu().clone() for name, value in layer.items()}
+            for layer in self._parameters
+        ]
+
+    def steps_per_pass(self, training: Sequence[Lesson]) -> int:
+        return math.ceil(len(training) / self._how.batch_sequences)
+
+    def batches(self, training: Sequence[Lesson]) -> list[list[Lesson]]:
+        """The lessons in a new random order, `batch_sequences` at a time."""
+        order = torch.randperm(len(training), generator=self._generator).tolist()
+        size = self._how.batch_sequences
+        chosen = [order[start : start + size] for start in range(0, len(order), size)]
+        return [[training[index] for index in rows] for rows in chosen]
+
+    def step(self, batch: Sequence[Lesson], steps: int) -> float:
+        """One step of Adam of `steps` in all; returns the batch's KL per predicted token."""
+        ids, mask, teacher = _padded(batch)
+        start = self._embedded(ids)
+        states = forward(self._decoder, self._run, [start])
+        loss = distillation_loss(self._decoder, teacher, mask)
+        end = loss_end(self._decoder, states[-1][0], mask, loss)
+        self._optimiser.zero_grad()
+        tokens = int(predicted(mask).sum())
+        backward(self._decoder, self._graph, states, [end.gradient / tokens])
+        decay = (1 + math.cos(math.pi * self._step / steps)) / 2
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._how.learning_rate * decay
+        self._optimiser.step()
+        self._step += 1
+        return end.total / tokens
+
+    def held_out_kl(self, held_out: Sequence[Lesson]) -> float:
+        """KL(dense ‖ pruned), nats per predicted token, of the model as it would be saved."""
+        rows = padded_batches([lesson.token_ids for lesson in held_out])
+        prepared = [_padded([held_out[index] for index in chosen]) for chosen, _, _ in rows]
+        ends = forward(self._decoder, self._folded, [self._embedded(ids) for ids, _, _ in prepared])
+        total = 0.0
+        for hidden, (_, mask, teacher) in zip(ends[-1], prepared, strict=True):
+            total += loss_sum(
+                self._decoder, hidden, mask, distillation_loss(self._decoder, teacher, mask)
+            )
+        return total / sum(int(predicted(mask).sum()) for _, mask, _ in prepared)
+
+    def _embedded(self, ids: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self._decoder.embed(ids.to(self._decoder.device))
+
+    def _layer(self, index: int) -> nn.Module:
+        layer = self._kept.get(index)
+        if layer is None:
+            layer = self._model.build(index, self._model.read_tensors(index))
+            if self._fits:
+                self._kept[index] = layer
+        return layer
+
+    def _run(self, index: int) -> Run:
+        return _AdaptedLayer(
+            self._decoder, self._layer(index), self._adaptation, self._parameters[index]
+        ).run
+
+    def _graph(self, index: int) -> LayerGraph:
+        return _AdaptedLayer(
+            self._decoder, self._layer(index), self._adaptation, self._parameters[index]
+        )
+
+    def _folded(self, index: int) -> Run:
+        tensors = self._model.read_tensors(index)
+        parameters = {n: v.detach().cpu() for n, v in self._parameters[index].items()}
+        layer = self._model.build(index, fold(self._adaptation, tensors, parameters))
+        return partial(self._decoder.run, layer)
+
+
+class _AdaptedLayer(nn.Module):
+    """A layer computed with its adapted weights; gradients go to the parameters alone."""
+
+    def __init__(
+        self, decoder: Decoder, layer: nn.Module, adaptation: Adaptation, parameters: Parameters
+    ) -> None:
+        super().__init__()
+        self.layer = layer
+        self._decoder = decoder
+        self._adaptation = adaptation
+        self._trained = parameters
+
+    def run(self, hidden: Tensor) -> Tensor:
+        """The residual stream after the adapted layer."""
+        frozen = {name: tensor.detach() for name, tensor in self.layer.named_parameters()}
+        changed = self._adaptation.apply(frozen, self._trained)
+        named = {f"layer.{name}": tensor for name, tensor in changed.items()}
+        output: Tensor = functional_call(self, named, (hidden,))
+        return output
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self._decoder.run(self.layer, hidden)
+
+    def trace(self, hidden: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Output and trained parameters."""
+        return self.run(hidden), list(self._trained.values())
+
+    def take(self, batch: int, wanted: list[Tensor], gradients: list[Tensor]) -> None:
+        """Leave the gradients where the optimiser finds them."""
+        del batch
+        for parameter, gradient in zip(wanted, gradients, strict=True):
+            parameter.grad = gradient
+
+    def done(self) -> None:
+        """Nothing is left to do."""
+
+
+def _padded(chosen: Sequence[Lesson]) -> tuple[Tensor, Tensor, Tensor]:
+    """Token ids [b, t], mask [b, t] and teacher states [b, t, hidden_size], padded on the right."""
+    longest = max(len(lesson.token_ids) for lesson in chosen)
+    ids = torch.zeros(len(chosen), longest, dtype=torch.int64)
+    mask = torch.zeros(len(chosen), longest, dtype=torch.bool)
+    teacher = torch.zeros(len(chosen), longest, chosen[0].teacher.shape[-1])
+    for row, lesson in enumerate(chosen):
+        length = len(lesson.token_ids)
+        ids[row, :length] = torch.tensor(lesson.token_ids, dtype=torch.int64)
+        mask[row, :length] = True
+        teacher[row, :length] = lesson.teacher
+    return ids, mask, teacher

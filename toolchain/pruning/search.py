@@ -1,0 +1,251 @@
+"""What `auto` means: drafts of the whole model, compared on held-out text.
+
+A draft prunes every layer towards one target, unjudged, from part of the calibration text: a
+fraction of the work of a full run. The search goes one question after the other (layers, the split
+between attention and MLP, importance, recovery) and keeps an answer only if it lowers held-out KL.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from runtime_py.schema import LayerShape
+from toolchain import registry
+from toolchain.errors import BadRequestError
+from toolchain.pruning.allocate import (
+    competing,
+    global_counts,
+    shapes_of,
+    uniform_shapes,
+)
+from toolchain.pruning.drop import Dropped, LayerStage
+from toolchain.pruning.gradients import DenseModel, GradientPass, GradientStore, collect_gradients
+from toolchain.pruning.knapsack import knapsack
+from toolchain.pruning.sensitivity import Sensitivity
+from toolchain.pruning.stream import Method, Pruner
+from toolchain.pruning.structure import (
+    Structure,
+    budget_of,
+    default_structure,
+    fewest_dropped,
+    structure_of,
+    thinned,
+)
+from toolchain.pruning.workbench import Workbench
+from toolchain.store import write_json
+
+DRAFT_SAMPLES = 64
+MOST_SPLITS = 6
+"""Drafts that the split between attention and MLP may take."""
+OTHER_IMPORTANCES = ("condition", "fisher", "wanda")
+OTHER_RECOVERIES = ("least_squares", "low_rank", "mask_tuning")
+UNIFORM, GLOBAL, KL = "uniform", "global", "kl"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer to everything that may be `auto`."""
+
+    structure: Structure
+    importance: str
+    recovery: str
+    allocation: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "importance": self.importance,
+            "recovery": self.recovery,
+            "allocation": self.allocation,
+            **self.structure.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A choice and what its draft came to."""
+
+    choice: Choice
+    held_out_kl: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**self.choice.to_json(), "held_out_kl": self.held_out_kl}
+
+
+class Search:
+    """Answers what the settings leave open; drafts that are done are kept in the work directory."""
+
+    def __init__(self, bench: Workbench) -> None:
+        self._bench = bench
+        self._settings = bench.settings
+        self._spec = bench.source.spec
+        self._file = bench.work / "drafts.json"
+        self._known: dict[str, float] = _read(self._file)
+        self._gradients: GradientStore | None = None
+        self.tried: dict[str, Draft] = {}
+        """Every draft, by the JSON of its choice, in the order in which it was made."""
+
+    @cached_property
+    def _stage(self) -> LayerStage:
+        return LayerStage(self._bench)
+
+    def best(self) -> Choice:
+        """The choice to prune with."""
+        settings = self._settings
+        structure = self._default(fewest_dropped(self._spec, settings))
+        choice = Choice(structure, settings.matched_importance, settings.first_recovery, UNIFORM)
+        if settings.layers == "auto":
+            choice = self._with_fewer_layers(choice)
+        if settings.layout == "adaptive":
+            choice = self._allocated(choice)
+        elif settings.allocation == "auto" and settings.parts == "all":
+            choice = self._with_best_split(choice)
+        if settings.importance == "auto" and settings.parts != "layers":
+            others = [replace(choice, importance=name) for name in OTHER_IMPORTANCES]
+            choice = self._best_of([choice, *others])
+        if settings.recovery == "auto":
+            others = [replace(choice, recovery=name) for name in OTHER_RECOVERIES]
+            choice = self._best_of([choice, *others])
+        return choice
+
+    def method(self, choice: Choice) -> Method:
+        """The method of `choice`, with gradients where its importance needs them."""
+        needs = choice.importance in registry.GRADIENT_IMPORTANCE
+        return Method(choice.importance, choice.recovery, self._taken() if needs else None)
+
+    def _best_of(self, choices: Sequence[Choice]) -> Choice:
+        """The least held-out KL; the first of equals."""
+        different = list(dict.fromkeys(choices))
+        return different[0] if len(different) == 1 else min(different, key=self._draft)
+
+    def _with_fewer_layers(self, choice: Choice) -> Choice:
+        """One layer less as long as that helps and leaves something within the budget."""
+        limit = budget_of(self._spec, self._settings).block_parameters
+        while len(choice.structure.layers) > 2:
+            if choice.structure.spec.block_parameters < limit * (1 - 1 / self._bench.layer_count):
+                break
+            try:
+                fewer = self._default(self._bench.layer_count - len(choice.structure.layers) + 1)
+            except BadRequestError:
+                break
+            better = self._best_of([choice, replace(choice, structure=fewer)])
+            if better == choice:
+                break
+            choice = better
+        return choice
+
+    def _with_best_split(self, choice: Choice) -> Choice:
+        """Walk through the splits of the budget between attention and MLP while that helps."""
+        kept = choice.structure.layers
+        budget, settings = budget_of(self._spec, self._settings), self._settings
+        thin = thinned(self._spec, kept)
+        if budget.block_parameters >= thin.block_parameters:
+            return choice
+        shapes = uniform_shapes(thin, budget, settings.round_to, settings.parts)
+        for _ in range(MOST_SPLITS):
+            here = choice.structure.spec.layers[0]
+            near = [
+                replace(choice, structure=structure)
+                for shape in _neighbours(here, shapes)
+                if (structure := self._possible(choice.structure, shape)) is not None
+            ]
+            better = self._best_of([choice, *near])
+            if better == choice:
+                break
+            choice = better
+        return choice
+
+    def _possible(self, structure: Structure, shape: LayerShape) -> Structure | None:
+        """`structure` with that shape in every layer, where the family can hold it."""
+        shapes = (shape,) * len(structure.layers)
+        try:
+            return structure_of(
+                self._spec, structure.layers, shapes, self._settings, structure.scales
+            )
+        except BadRequestError:
+            return None
+
+    def _allocated(self, choice: Choice) -> Choice:
+        """A width for every layer: by the allocation asked for, or the best of them."""
+        asked = self._settings.allocation
+        names = (UNIFORM, GLOBAL, KL) if asked == "auto" else (asked,)
+        return self._best_of([self._adaptive(choice, name) for name in names])
+
+    def _adaptive(self, choice: Choice, allocation: str) -> Choice:
+        settings, structure = self._settings, choice.structure
+        budget, thin = budget_of(self._spec, settings), thinned(self._spec, structure.layers)
+        if allocation == UNIFORM or budget.block_parameters >= thin.block_parameters:
+            return choice
+        pools, movable = competing(thin, budget, settings.round_to, settings.parts)
+        dense = {(structure.layers[place], part): pool for (place, part), pool in pools.items()}
+        sensitivity = Sensitivity(self._bench, self.method(choice), DRAFT_SAMPLES)
+        if allocation == GLOBAL:
+            scores = sensitivity.scores(dense)
+            counts = global_counts(scores, dense, movable, settings.protect)
+        else:
+            counts = knapsack(sensitivity.curves(dense), dense, movable)
+        places = {index: place for place, index in enumerate(structure.layers)}
+        shapes = shapes_of(thin, {(places[i], part): n for (i, part), n in counts.items()})
+        wide = structure_of(self._spec, structure.layers, shapes, settings, structure.scales)
+        return replace(choice, structure=wide, allocation=allocation)
+
+    def _default(self, dropped: int) -> Structure:
+        """The structure that needs no search with that many layers less."""
+        kept = tuple(range(self._bench.layer_count))
+        if not dropped:
+            return default_structure(self._spec, kept, self._settings)
+        stage: Dropped = self._stage.dropped(dropped)
+        return default_structure(self._spec, stage.kept, self._settings, stage.scales)
+
+    def _draft(self, choice: Choice) -> float:
+        """Held-out KL of a draft of `choice`."""
+        key = json.dumps(choice.to_json(), sort_keys=True)
+        if key not in self.tried:
+            if key not in self._known:
+                self._known[key] = self._drafted(choice)
+                write_json(self._file, self._known)
+            self.tried[key] = Draft(choice, self._known[key])
+        return self.tried[key].held_out_kl
+
+    def _drafted(self, choice: Choice) -> float:
+        method = self.method(choice)
+        pruner = Pruner(self._bench, choice.structure, method, samples=DRAFT_SAMPLES)
+        pruner.run(self._bench.progress, f"draft {len(self.tried) + 1}")
+        return pruner.divergence()
+
+    def _taken(self) -> GradientStore:
+        """Gradients of the dense model, taken once."""
+        if self._gradients is None:
+            bench = self._bench
+            self._gradients = GradientStore(bench.work / "gradients")
+            if (bench.layer_count - 1, bench.blocks[-1].part) not in self._gradients:
+                decoder = bench.decoder(bench.layer_count)
+                model = DenseModel(
+                    decoder, bench.dense_layer, bench.source.family, self._spec.layers
+                )
+                how = GradientPass(seed=self._settings.seed)
+                samples = bench.samples.training[:DRAFT_SAMPLES]
+                collect_gradients(model, samples, self._gradients, how, bench.progress)
+        return self._gradients
+
+
+def _neighbours(shape: LayerShape, shapes: Sequence[LayerShape]) -> list[LayerShape]:
+    """The shapes with one KV group, or one query head in each, more or less."""
+
+    def heads(of: LayerShape) -> tuple[int, int]:
+        return of.num_key_value_heads, of.num_attention_heads // of.num_key_value_heads
+
+    groups, per_group = heads(shape)
+    near = {(groups + step, per_group) for step in (-1, 1)}
+    near |= {(groups, per_group + step) for step in (-1, 1)}
+    return [other for other in shapes if heads(other) in near]
+
+
+def _read(file: Path) -> dict[str, float]:
+    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
