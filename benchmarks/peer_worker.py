@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import sys
 import time
@@ -69,7 +70,9 @@ def paredown(request: Request) -> str:
     """As a user calls it; writes its own folder."""
     from toolchain import prune
 
-    record = prune(request["model"], out=request["out"], seed=request["seed"], **request["settings"])
+    record = prune(
+        request["model"], out=request["out"], seed=request["seed"], **request["settings"]
+    )
     return f"{record['importance']}, {record['recovery']}"
 
 
@@ -139,12 +142,12 @@ def _importance(model: Any, request: Request) -> Any:
     )
     squares: dict[Any, Any] = {}
     for ids in _tensors(request):
-        (model(ids, labels=ids).loss * ids.shape[1]).backward()
         if hessian:
-            for parameter in model.parameters():
-                square = parameter.grad.pow(2)
-                squares[parameter] = squares[parameter] + square if parameter in squares else square
             model.zero_grad()
+        (model(ids, labels=ids).loss * ids.shape[1]).backward()
+        for parameter in model.parameters() if hessian else ():
+            square = parameter.grad.pow(2)
+            squares[parameter] = squares[parameter] + square if parameter in squares else square
     if hessian:
         # Its accumulate_grad overwrites what earlier samples gave; these are its sums over all.
         importance._accu_grad = squares
@@ -182,42 +185,47 @@ def _mlp_only(model: Any, request: Request) -> Any:
 
 def _example(model: Any, request: Request) -> Any:
     """The settings of examples/LLMs/prune_llm.py: hidden size, heads and neurons, by magnitude."""
-    import copy
+    import torch
+    import torch_pruning as tp
 
-    def pruner(ratio: float, target: Any) -> Any:
-        import torch
-        import torch_pruning as tp
+    heads = {}
+    for layer in model.model.layers:
+        attention = layer.self_attn
+        heads[attention.q_proj] = model.config.num_attention_heads
+        heads[attention.k_proj] = model.config.num_key_value_heads
+        heads[attention.v_proj] = model.config.num_key_value_heads
+    wanted = request["block_parameters"]
+    ratio = (
+        min(range(1, 80), key=lambda p: abs(_example_size(model.config, p / 100) - wanted)) / 100
+    )
+    return tp.pruner.BasePruner(
+        model,
+        example_inputs=torch.tensor([request["samples"][0][:8]]),
+        importance=_importance(model, request),
+        global_pruning=False,
+        output_transform=lambda output: output.logits,
+        pruning_ratio=ratio,
+        head_pruning_ratio=ratio,
+        ignored_layers=[model.lm_head],
+        num_heads=heads,
+        prune_num_heads=True,
+        prune_head_dims=False,
+        round_to=4,
+    )
 
-        heads = {}
-        for layer in target.model.layers:
-            attention = layer.self_attn
-            heads[attention.q_proj] = target.config.num_attention_heads
-            heads[attention.k_proj] = target.config.num_key_value_heads
-            heads[attention.v_proj] = target.config.num_key_value_heads
-        return tp.pruner.BasePruner(
-            target,
-            example_inputs=torch.tensor([request["samples"][0][:8]]),
-            importance=_importance(target, request),
-            global_pruning=False,
-            output_transform=lambda output: output.logits,
-            pruning_ratio=ratio,
-            head_pruning_ratio=ratio,
-            ignored_layers=[target.lm_head],
-            num_heads=heads,
-            prune_num_heads=True,
-            prune_head_dims=False,
-            round_to=4,
-        )
 
-    def size(ratio: float) -> int:
-        trial = copy.deepcopy(model)
-        for group in pruner(ratio, trial).step(interactive=True):
-            group.prune()
-        return _block_parameters(trial)
-
-    sizes = {percent: size(percent / 100) for percent in range(2, 60, 2)}
-    nearest = min(sizes, key=lambda p: abs(sizes[p] - request["block_parameters"]))
-    return pruner(nearest / 100, model)
+def _example_size(config: Any, ratio: float) -> int:
+    """Block parameters that those settings leave, by how it rounds; what is left is counted."""
+    hidden, width = (
+        int(size * (1 - ratio)) // 4 * 4 for size in (config.hidden_size, config.intermediate_size)
+    )
+    heads, groups = config.num_attention_heads, config.num_key_value_heads
+    fewer = math.ceil(ratio * heads)
+    # Keys and values stay where queries share them, and each group loses as many queries.
+    queries = heads - (fewer if heads == groups else math.ceil(fewer / groups) * groups)
+    keys = queries if heads == groups else groups
+    attention = 2 * hidden * (queries + keys) * config.head_dim
+    return int(config.num_hidden_layers * (attention + 3 * hidden * width))
 
 
 def _update_config(model: Any) -> None:
@@ -251,7 +259,8 @@ def modelopt(request: Request) -> str:
         losses = [float(candidate(ids, labels=ids).loss) * (ids.shape[1] - 1) for ids in samples]
         return -sum(losses) / sum(ids.shape[1] - 1 for ids in samples)
 
-    total = sum(parameter.numel() for parameter in model.parameters())
+    # It counts a tied head a second time.
+    total = sum(p.numel() for _, p in model.named_parameters(remove_duplicate=False))
     limit = total - _block_parameters(model) + request["block_parameters"]
     ratios = tuple(step / settings["steps"] for step in range(1, settings["steps"] + 1))
     model, _ = mtp.prune(

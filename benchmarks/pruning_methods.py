@@ -48,8 +48,8 @@ SAMPLES = 128
 SEQ_LEN = 128
 COMMON = {"samples": SAMPLES, "seq_len": SEQ_LEN, "round_to": 1, "device": "cpu"}
 """Settings of every row: the same text, and sizes as near to the ratio as whole units allow."""
-ADAPTIVE = {"layout": "adaptive"}
-GLOBAL = {"allocation": "global", **ADAPTIVE}
+PLAIN = {"layers": 0, "allocation": "uniform", "joint_masks": False}
+"""One importance and one recovery, the same widths in all layers, and nothing beside."""
 BASELINES = {"shortgpt": shortgpt, "slicegpt": slicegpt}
 
 
@@ -65,10 +65,12 @@ class Row:
     """Whether this is what paredown proposes, rather than one of its parts or another's method."""
 
 
-def method(importance: str, recovery: str) -> dict[str, Any]:
-    """Settings of one importance and one recovery."""
-    return {"importance": importance, "recovery": recovery}
+def method(importance: str, recovery: str, **beside: Any) -> dict[str, Any]:
+    """Settings of one importance and one recovery, with nothing but `beside` beside them."""
+    return {**PLAIN, "importance": importance, "recovery": recovery, **beside}
 
+
+FLAP = {"layout": "adaptive", "allocation": "global", "protect": 1.0}
 
 ROWS = (
     Row("magnitude", "magnitude, no recovery", method("magnitude", "none")),
@@ -77,23 +79,29 @@ ROWS = (
     Row("fluctuation-bias", "`fluctuation`, `bias`", method("fluctuation", "bias")),
     Row(
         "flap",
-        "FLAP style (`fluctuation`, `bias`, one threshold)",
-        {**method("fluctuation", "bias"), **GLOBAL},
+        "FLAP style (`fluctuation`, `bias`, one threshold for all layers)",
+        method("fluctuation", "bias", **FLAP),
     ),
     Row("shortgpt", "ShortGPT style (whole layers)"),
     Row("slicegpt", "SliceGPT style (rotate and delete)"),
     Row("mask-tuning", "`condition_mask`, `mask_tuning`", method("condition_mask", "mask_tuning")),
+    Row(
+        "wanda-joint",
+        "`wanda`, no recovery, masks tuned jointly",
+        method("wanda", "none", joint_masks=True),
+    ),
     Row("wanda-ls", "`wanda`, `least_squares`", method("wanda", "least_squares")),
     Row("taylor-ls", "`taylor`, `least_squares`", method("taylor", "least_squares")),
     Row("gblm-ls", "`gblm`, `least_squares`", method("gblm", "least_squares")),
     Row("fisher-ls", "`fisher`, `least_squares`", method("fisher", "least_squares")),
-    Row("low-rank", "`condition`, `low_rank`", method("condition", "low_rank")),
+    Row("greedy-ls", "`greedy`, `least_squares`", method("greedy", "least_squares")),
+    Row("condition-lr", "`condition`, `low_rank`", method("condition", "low_rank")),
     Row("condition-ls", "`condition`, `least_squares`", method("condition", "least_squares")),
     Row("auto", "**paredown**, `auto`", {"recovery": "auto"}, ours=True),
     Row(
         "auto-adaptive",
         "**paredown**, `auto`, adaptive",
-        {"recovery": "auto", **ADAPTIVE},
+        {"recovery": "auto", "layout": "adaptive"},
         ours=True,
     ),
 )

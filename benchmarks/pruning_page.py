@@ -99,7 +99,7 @@ def table(groups: Groups, model: str, ratio: float, rows: Sequence[Row]) -> list
             bold = {key for key, name in best.items() if name == row.name}
             lines.append(_line(row.label, present[row.name], dense, tasks, bold))
         else:
-            lines.append(f"| {row.label} |{' – |' * (len(names) - 1)}")
+            lines.append(f"| {row.label} |{' - |' * (len(names) - 1)}")
     return lines
 
 
@@ -115,7 +115,7 @@ def _line(
     for key in bold:
         values[key] = f"**{values[key]}**"
     layouts = "/".join(sorted({record["layout"] for record in group}))
-    total = f"{mean(group, 'parameters') / dense[0]['parameters']:.1%}" if dense else "–"
+    total = f"{mean(group, 'parameters') / dense[0]['parameters']:.1%}" if dense else "-"
     cells = [label, layouts, f"{mean(group, 'block_share'):.1%}", total, *values.values()]
     return f"| {' | '.join(cells)} | {mean(group, 'prune_s'):.0f} |"
 
@@ -136,7 +136,7 @@ def least_kl(groups: Groups, row: Row, others: Sequence[Row]) -> str:
             lost.append(f"{model} at {ratio:.0%} (`{best}` {rivals[best]:.3f}, {ours:.3f})")
     text = (
         f"`{row.name}` has the least KL in {len(cells) - len(lost)} of {len(cells)} cells "
-        f"(model × ratio) against {len(others)} other rows"
+        f"(a model at a ratio) against {len(others)} other rows"
     )
     return f"{text}; not in {'; '.join(lost)}." if lost else f"{text}."
 
@@ -157,8 +157,8 @@ def zero_shot(groups: Groups, row: Row, others: Sequence[Row]) -> str:
             close += behind <= standard_error(ours, best, task)
     return (
         f"`{row.name}` is at least as accurate as the best other row of its cell in {at_least} of "
-        f"{total} (cell × task), and within one standard error of it in {close} of {total}; the "
-        "best is picked with hindsight out of all rows."
+        f"{total} comparisons (a task in a cell), and within one standard error of it in {close}; "
+        "the best is picked with hindsight out of all rows."
     )
 
 

@@ -15,8 +15,9 @@ from torch import Tensor
 from runtime_py.schema import LayerShape
 from toolchain.model.adaptive import adaptive_config, remote_files
 from toolchain.model.checkpoint import COMPANION_FILES, Checkpoint, open_checkpoint
-from toolchain.model.compact import ATTENTION, MLP, cut, groups_of, save_weights
+from toolchain.model.compact import ATTENTION, MLP, cut, groups_of
 from toolchain.model.pad import heads_per_group, pad_layer, padded_config, padded_shape
+from toolchain.model.shards import save_weights
 
 KEPT = (((0, 1, 2, 3), 2, 40), ((0, 2, 3), 2, 24), ((1, 3), 1, 8))
 """Of each of the three layers: KV groups, query heads in each, and neurons that stay."""

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from runtime_py.schema import MANIFEST_NAME, DeviceReport, Manifest, loads
 from toolchain import api
+from toolchain.calibrate.mixture import parse_mix
 from toolchain.dry_run import plan_recipe
 from toolchain.errors import require_extra
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
@@ -74,7 +75,7 @@ class Line:
         inputs = {
             "dense": self.dense.identity.weights_sha256,
             "settings": options,
-            "calibration": [_text_sha256(source) for source in settings.calibration],
+            "calibration": [_text_sha256(source) for source, _ in parse_mix(settings.calibration)],
         }
         self.steps.do(
             "prune",

@@ -17,13 +17,20 @@ from toolchain.model.spec import ModelSpec
 from toolchain.pruning.allocate import (
     Pool,
     competing,
+    counted,
     global_counts,
     shapes_of,
     uniform_shape,
     uniform_shapes,
-    uniform_spec,
+    with_layers,
 )
 from toolchain.pruning.budget import Budget
+
+
+def pruned(spec: ModelSpec, budget: Budget, round_to: int, parts: str) -> ModelSpec:
+    shape = uniform_shape(spec, budget, round_to, parts)
+    return replace(spec, layers=(shape,) * len(spec.layers))
+
 
 PARTS = st.sampled_from(["all", "mlp", "attention"])
 ROUND = st.sampled_from([1, 4, 32])
@@ -90,12 +97,12 @@ def test_parameters_and_bytes_are_never_exceeded(
         size = int(share * artifact_bytes(spec, backend, quantization))
         budget = Budget.from_bytes(spec, size, backend, quantization, round_to)
         try:
-            after = uniform_spec(spec, budget, round_to, parts, "none")
+            after = pruned(spec, budget, round_to, parts)
         except BadRequestError:
             continue
         assert artifact_bytes(after, backend, quantization) <= size
     try:
-        after = uniform_spec(spec, Budget.from_parameters(spec, count), round_to, parts, "none")
+        after = pruned(spec, Budget.from_parameters(spec, count), round_to, parts)
     except BadRequestError:
         return
     assert after.parameters <= count
@@ -307,4 +314,29 @@ def test_competing_costs_add_up_to_the_model(
     after = replace(spec, layers=tuple(shapes_of(spec, counts)))
     spent = sum(pools[place].cost * count for place, count in counts.items())
     assert after.block_parameters - spent == budget.block_parameters - movable
+    assert after.block_parameters <= budget.block_parameters
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data(), specs, ROUND, PARTS)
+def test_biases_that_a_recovery_adds_are_within_the_budget(
+    data: st.DataObject, spec: ModelSpec, round_to: int, parts: str
+) -> None:
+    heads = 2 ** spec.layers[0].num_key_value_heads.bit_length() // 2  # divide hidden_size
+    shape = replace(spec.layers[0], num_attention_heads=heads, num_key_value_heads=heads)
+    spec = replace(
+        spec,
+        model_type="llama",
+        hidden_size=64,
+        query_key_value_bias=False,
+        layers=(shape,) * len(spec.layers),
+    )
+    heavy = counted(spec, "bias", parts)
+    budget = Budget.from_parameters(spec, int(data.draw(st.floats(0.2, 0.95)) * spec.parameters))
+    try:
+        shape = uniform_shape(heavy, budget, round_to, parts)
+        after = with_layers(spec, (shape,) * len(spec.layers), "bias")
+    except BadRequestError:
+        return
+    assert after.output_bias or after.mlp_bias
     assert after.block_parameters <= budget.block_parameters

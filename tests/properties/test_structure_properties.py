@@ -12,7 +12,7 @@ from toolchain.errors import BadRequestError
 from toolchain.model.compact import ATTENTION, MLP, PARTS, cut, expand, scatter, unit_count
 from toolchain.model.families import FAMILIES
 from toolchain.model.spec import ModelSpec
-from toolchain.pruning.allocate import pruned_spec
+from toolchain.pruning.structure import planned_structure
 from toolchain.recipe import PruneSettings
 
 shapes = st.builds(
@@ -46,7 +46,7 @@ def spec_of(shape: LayerShape, model_type: str = "mistral") -> ModelSpec:
 def allocate(spec: ModelSpec, **values: object) -> ModelSpec | None:
     """The pruned spec, or None where the request is refused."""
     try:
-        return pruned_spec(spec, PruneSettings.model_validate(values))
+        return planned_structure(spec, PruneSettings.model_validate(values)).spec
     except BadRequestError:
         return None
 
@@ -199,15 +199,15 @@ def test_units_expand_to_their_rows() -> None:
 def test_refusals_say_why(values: dict[str, object], message: str) -> None:
     spec = spec_of(LayerShape(8, 4, 8, 128))
     with pytest.raises(BadRequestError, match=message):
-        pruned_spec(spec, PruneSettings.model_validate(values))
+        planned_structure(spec, PruneSettings.model_validate(values))
 
 
 def test_a_llama_says_what_it_will_be_saved_as() -> None:
     spec = spec_of(LayerShape(8, 4, 8, 128), "llama")
     wanted = PruneSettings(ratio=0.3, recovery="bias")
     with pytest.raises(BadRequestError, match="6 heads do not divide hidden_size 64"):
-        pruned_spec(spec, wanted)
-    plain = pruned_spec(spec, wanted.model_copy(update={"recovery": "none"}))
+        planned_structure(spec, wanted)
+    plain = planned_structure(spec, wanted.model_copy(update={"recovery": "none"})).spec
     assert plain.model_type == "mistral"
-    biased = pruned_spec(spec, wanted.model_copy(update={"parts": "mlp"}))
+    biased = planned_structure(spec, wanted.model_copy(update={"parts": "mlp"})).spec
     assert (biased.model_type, biased.mlp_bias, biased.output_bias) == ("llama", True, False)

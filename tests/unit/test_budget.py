@@ -8,7 +8,7 @@ from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError
 from toolchain.exporting.formats import artifact_bytes
 from toolchain.model.spec import ModelSpec, spec_from_config
-from toolchain.pruning.allocate import uniform_spec
+from toolchain.pruning.allocate import uniform_shape, with_layers
 from toolchain.pruning.budget import Budget, parse_count, parse_size
 
 CONFIG = {
@@ -28,6 +28,11 @@ CONFIG = {
 
 def spec_of(**changes: object) -> ModelSpec:
     return spec_from_config({**CONFIG, **changes}, "tiny")
+
+
+def pruned(spec: ModelSpec, budget: Budget, round_to: int, parts: str) -> ModelSpec:
+    shape = uniform_shape(spec, budget, round_to, parts)
+    return with_layers(spec, (shape,) * len(spec.layers), "none")
 
 
 @pytest.mark.parametrize(
@@ -126,10 +131,10 @@ def test_the_least_that_a_refusal_names_can_be_had(parts: str) -> None:
         ),
     ):
         with pytest.raises(BadRequestError, match="tiny cannot be pruned") as caught:
-            uniform_spec(spec, asked, 32, parts, "none")
+            pruned(spec, asked, 32, parts)
         assert "\n" not in str(caught.value)
         value = caught.value.hint.split()[2]
-        least = uniform_spec(spec, read(value), 32, parts, "none")
+        least = pruned(spec, read(value), 32, parts)
         assert least.layers[0] == LayerShape(
             8 if parts == "mlp" else 1,
             4 if parts == "mlp" else 1,
@@ -141,14 +146,14 @@ def test_the_least_that_a_refusal_names_can_be_had(parts: str) -> None:
 def test_a_budget_above_the_model_says_so() -> None:
     spec = spec_of()
     with pytest.raises(BadRequestError, match=r"nothing has to go .* has 308,160 parameters"):
-        uniform_spec(spec, Budget.from_parameters(spec, 10**9), 32, "all", "none")
+        pruned(spec, Budget.from_parameters(spec, 10**9), 32, "all")
 
 
 def test_layers_that_are_gone_pay_for_the_others() -> None:
     dense = spec_of()
     short = spec_of(num_hidden_layers=2)
     budget = Budget.from_ratio(dense, 0.4, "all")
-    after = uniform_spec(short, budget, 1, "all", "none")
+    after = pruned(short, budget, 1, "all")
     assert after.block_parameters <= 0.6 * dense.block_parameters
     assert after.block_parameters > 0.59 * dense.block_parameters
     assert len(after.layers) == 2

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 
 from runtime_py.schema import LayerShape
 from toolchain.model.checkpoint import open_checkpoint
-from toolchain.model.compact import ATTENTION, MLP, save_tensors, save_weights, unit_width
+from toolchain.model.compact import ATTENTION, MLP, save_tensors, unit_width
+from toolchain.model.shards import save_weights
 
 
 def test_a_small_model_is_one_file(tmp_path: Path) -> None:
@@ -51,6 +52,28 @@ def test_shards_reload_in_transformers_and_here(tmp_path: Path) -> None:
         assert torch.equal(AutoModelForCausalLM.from_pretrained(out).eval()(ids).logits, expected)
         ours = open_checkpoint(out).load()(ids).logits
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-6)
+
+
+def test_widths_of_elements_mix_in_one_file_and_stay_aligned(tmp_path: Path) -> None:
+    groups = [
+        {"odd": torch.randn(3).bfloat16(), "wide": torch.randn(2, 3)},
+        {
+            "half": torch.randn(5, 1).half(),
+            "none": torch.empty(0),
+            "double": torch.randn(1).double(),
+        },
+        {"view": torch.randn(4, 3).T},
+    ]
+    (tmp_path / ".part-00000.safetensors.4.partial").write_bytes(b"of a run that was killed")
+    save_weights(tmp_path, groups)
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+    loaded = load_file(tmp_path / "model.safetensors")
+    expected = {name: tensor for group in groups for name, tensor in group.items()}
+    assert loaded.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor), name
+        assert loaded[name].data_ptr() % tensor.element_size() == 0
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:

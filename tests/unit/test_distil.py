@@ -14,11 +14,11 @@ import torch
 from tiny_checkpoint import write_checkpoint
 from torch import Tensor, nn
 
-from toolchain.model import families
 from toolchain.model.block import Block, Rotary
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.model.compact import ATTENTION, MLP, PARTS, cut, read_projection
-from toolchain.pruning.backward import Decoder, forward
+from toolchain.model.outer import Outer
+from toolchain.pruning.backward import Decoder, final_states
 from toolchain.pruning.distil import (
     Adaptation,
     Lesson,
@@ -33,7 +33,7 @@ from toolchain.pruning.joint import Masks
 from toolchain.pruning.tune import Lora, Norms
 
 KEPT = {ATTENTION: torch.arange(8), MLP: torch.arange(0, 40, 2)}
-HOW = Training(passes=2, learning_rate=0.01, batch_sequences=8, seed=1)
+HOW = Training(steps=16, learning_rate=0.01, batch_sequences=8, seed=1)
 VARIANTS = ("llama-tied", "qwen3", "gpt2", "gemma2")
 KINDS = ("masks", "columns", "norms", "lora")
 
@@ -62,10 +62,9 @@ def sequences(count: int, seed: int) -> list[list[int]]:
 
 
 def decoder_of(checkpoint: Checkpoint) -> Decoder:
-    outer = checkpoint.outer()
-    rotary = Rotary(families.rotary_embedding(outer), "cpu")
-    blocks = [Block(checkpoint.family, part, rotary) for part in PARTS]
-    return Decoder.around(outer, blocks, len(checkpoint.spec.layers), "cpu")
+    outer = Outer(checkpoint)
+    blocks = [Block(checkpoint.family, p, Rotary(outer.rotary_embedding, "cpu")) for p in PARTS]
+    return Decoder(outer, blocks, len(checkpoint.spec.layers), "cpu")
 
 
 def pruned_tensors(checkpoint: Checkpoint, index: int) -> dict[str, Tensor]:
@@ -84,13 +83,9 @@ def pruned_model(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> 
 def taught(checkpoint: Checkpoint, found: list[list[int]]) -> list[Lesson]:
     """What the dense model makes of the sequences."""
     decoder = decoder_of(checkpoint)
-    out = []
-    for ids in found:
-        with torch.no_grad():
-            start = decoder.embed(torch.tensor([ids]))
-        states = forward(decoder, lambda i: partial(decoder.run, checkpoint.layer(i)), [start])
-        out.append(Lesson(ids, states[-1][0][0]))
-    return out
+    starts = [decoder.embed(torch.tensor([ids])) for ids in found]
+    ends = final_states(decoder, lambda i: partial(decoder.run, checkpoint.layer(i)), starts)
+    return [Lesson(ids, end[0]) for ids, end in zip(found, ends, strict=True)]
 
 
 def trained(checkpoint: Checkpoint, kind: str, how: Training = HOW) -> Trained:
@@ -163,9 +158,13 @@ def test_training_lowers_kl_and_what_is_saved_has_that_kl(
 ) -> None:
     checkpoint = open_checkpoint(folders["llama-tied"])
     found = trained(checkpoint, kind)
-    assert found.best_pass > 0
-    assert min(found.held_out_kl) == found.held_out_kl[found.best_pass] < found.held_out_kl[0]
-    assert found.training_kl[-1] < found.training_kl[0]
+    start, first, second = found.checks
+    assert (start.step, first.step, second.step) == (0, 8, 16)
+    assert found.best.step > 0
+    assert found.best.held_out_kl == min(first.held_out_kl, second.held_out_kl) < start.held_out_kl
+    assert start.training_kl is None
+    assert first.training_kl is not None and second.training_kl is not None
+    assert second.training_kl < first.training_kl
     method = adaptation(kind, checkpoint)
     decoder = decoder_of(checkpoint)
     total, tokens = 0.0, 0
@@ -175,19 +174,19 @@ def test_training_lowers_kl_and_what_is_saved_has_that_kl(
             for index, parameters in enumerate(found.parameters):
                 folded = fold(method, pruned_tensors(checkpoint, index), parameters)
                 hidden = decoder.run(checkpoint.layer_from(index, folded), hidden)
-            p = torch.log_softmax(decoder.logits(lesson.teacher[:-1]), -1)
-            q = torch.log_softmax(decoder.logits(hidden[0, :-1]), -1)
+            p = torch.log_softmax(decoder.outer.logits(lesson.teacher[:-1]), -1)
+            q = torch.log_softmax(decoder.outer.logits(hidden[0, :-1]), -1)
         total += float((p.exp() * (p - q)).sum())
         tokens += len(lesson.token_ids) - 1
-    assert total / tokens == pytest.approx(min(found.held_out_kl), rel=1e-5)
+    assert total / tokens == pytest.approx(found.best.held_out_kl, rel=1e-5)
 
 
 def test_the_same_seed_gives_the_same_bits(folders: dict[str, Path]) -> None:
     checkpoint = open_checkpoint(folders["qwen3"])
     first, second, other = (
-        trained(checkpoint, "lora", replace(HOW, seed=seed)) for seed in (1, 1, 2)
+        trained(checkpoint, "lora", replace(HOW, steps=4, seed=seed)) for seed in (1, 1, 2)
     )
-    assert first.held_out_kl == second.held_out_kl != other.held_out_kl
+    assert first.checks == second.checks != other.checks
     for one, two in zip(first.parameters, second.parameters, strict=True):
         for name, tensor in one.items():
             assert torch.equal(tensor, two[name])
@@ -197,8 +196,8 @@ def test_a_run_that_only_hurts_returns_the_start(folders: dict[str, Path]) -> No
     checkpoint = open_checkpoint(folders["llama-tied"])
     wild = replace(HOW, learning_rate=50.0)
     found = trained(checkpoint, "masks", wild)
-    assert found.best_pass == 0
-    assert min(found.held_out_kl[1:]) > found.held_out_kl[0]
+    assert found.best == found.checks[0]
+    assert all(check.held_out_kl > found.best.held_out_kl for check in found.checks[1:])
     for layer in found.parameters:
         assert all(bool((factors == 1).all()) for factors in layer.values())
 
@@ -206,10 +205,9 @@ def test_a_run_that_only_hurts_returns_the_start(folders: dict[str, Path]) -> No
 def test_reading_layers_again_changes_nothing(folders: dict[str, Path]) -> None:
     checkpoint = open_checkpoint(folders["llama-tied"])
     kept, again = (
-        trained(checkpoint, "masks", replace(HOW, passes=1, max_bytes=size))
-        for size in (1 << 30, 0)
+        trained(checkpoint, "masks", replace(HOW, steps=3, max_bytes=size)) for size in (1 << 30, 0)
     )
-    assert kept.held_out_kl == again.held_out_kl
+    assert kept.checks == again.checks
 
 
 class Census:
@@ -272,7 +270,7 @@ def test_one_layer_and_its_graph_at_a_time(tmp_path: Path) -> None:
                 Masks(checkpoint.family),
                 lessons,
                 lessons,
-                replace(HOW, passes=1, max_bytes=0),
+                replace(HOW, steps=1, max_bytes=0),
             )
         assert census.most_layers <= 2  # the next one is read before the last name of it is gone
         assert census.saved_bytes == 0

@@ -107,6 +107,39 @@ def test_layers_that_stay_are_what_they_were(config: dict[str, Any], kept: list[
         )
 
 
+@pytest.mark.parametrize("config", CONFIGS, ids=label)
+def test_rotary_kinds_are_those_that_transformers_reads(config: dict[str, Any]) -> None:
+    theirs = getattr(AutoConfig.for_model(**config), "rope_parameters", None)
+    if config["model_type"] in OWN:
+        assert theirs is None
+        assert families.rope_types(config) == set()
+    else:
+        assert families.rope_types({**config, "rope_parameters": theirs}) == {"default"}
+        assert families.rope_types(config) == {"default"}
+
+
+@pytest.mark.parametrize(
+    ("config", "kinds"),
+    [
+        ({"model_type": "phi3", "rope_scaling": {"type": "yarn"}}, {"longrope"}),
+        ({"model_type": "phi3", "rope_scaling": {"type": "su"}}, {"longrope"}),
+        ({"model_type": "llama", "rope_scaling": {"rope_type": "yarn"}}, {"yarn"}),
+        (
+            {
+                "model_type": "gemma3_text",
+                "rope_parameters": {
+                    "full_attention": {"rope_type": "linear", "factor": 8.0},
+                    "sliding_attention": {"rope_type": "default"},
+                },
+            },
+            {"linear", "default"},
+        ),
+    ],
+)
+def test_rotary_kinds_of_old_and_nested_configs(config: dict[str, Any], kinds: set[str]) -> None:
+    assert families.rope_types(config) == kinds
+
+
 def test_a_layer_scaled_by_its_index_cannot_move() -> None:
     config = {"model_type": "gpt2", **OWN["gpt2"], "scale_attn_by_inverse_layer_idx": True}
     with pytest.raises(BadRequestError, match="by a layer's index"):

@@ -30,6 +30,8 @@ SKETCH_HASHES = 3072
 """24 KiB, 32 KiB as text in JSON."""
 OCCURS = 0.5
 """A document occurs in a text that holds more than this share of its shingles."""
+ENOUGH_SHINGLES = 4
+"""A document is not counted if an incomplete sketch can know fewer of its shingles."""
 
 _WORD = re.compile(r"\w+")
 _BASE = 0x9E3779B97F4A7C15
@@ -41,7 +43,7 @@ _MIX = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 class Overlap:
     """How much of an evaluation text occurs in a calibration text.
 
-    What has no shingle that the sketch could know of is not counted at all.
+    Documents of which the sketch could know no shingle, or too few, are not counted at all.
     """
 
     documents: int
@@ -91,7 +93,7 @@ class Sketch:
             hashes = _shingles(document, cache)
             if not self.complete:
                 hashes = hashes[hashes <= self.hashes[-1]]
-            if len(hashes):
+            if len(hashes) >= (1 if self.complete else ENOUGH_SHINGLES):
                 known = np.isin(hashes, self.hashes, assume_unique=True)
                 counts.append((int(known.sum()), len(hashes)))
         return Overlap(

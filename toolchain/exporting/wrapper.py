@@ -160,6 +160,8 @@ class StaticDecoder(nn.Module):
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
         self.decoder = decoder
+        for layer in decoder.layers:
+            decoder_layer.spell_out_gelu_(decoder.family, layer)
         for index, shape in enumerate(decoder.shapes):
             size = (1, decoder.context, shape.num_key_value_heads, shape.head_dim)
             self.register_buffer(f"key_{index}", torch.zeros(size), persistent=False)

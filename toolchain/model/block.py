@@ -44,6 +44,14 @@ class Projection:
     """[m]."""
 
 
+class _ReachedError(Exception):
+    """The forward pass has come to the projection, and that is far enough."""
+
+    def __init__(self, inputs: Tensor) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+
 class Block:
     """One residual branch of a decoder layer: attention or MLP, each ended by a projection."""
 
@@ -74,6 +82,21 @@ class Block:
         finally:
             handle.remove()
         return seen[0], output
+
+    def inputs(self, layer: nn.Module, hidden: Tensor) -> Tensor:
+        """Input [b, t, d] of the projection at `hidden`; the projection itself is not computed."""
+
+        def stop(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            raise _ReachedError(inputs[0])
+
+        handle = layer.get_submodule(self.projection_name).register_forward_pre_hook(stop)
+        try:
+            self._run(layer, hidden)
+        except _ReachedError as reached:
+            return reached.inputs
+        finally:
+            handle.remove()
+        raise AssertionError(f"{self.projection_name} was not called")
 
     def project(self, inputs: Tensor, tensors: Mapping[str, Tensor]) -> Tensor:
         """Output [b, t, m] of the projection in `tensors` (a layer's) at its input [b, t, k]."""

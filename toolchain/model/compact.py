@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,15 +10,12 @@ import torch
 from torch import Tensor
 
 from runtime_py.schema import LayerShape
-from toolchain import store
 from toolchain.model.family import Family
 
 ATTENTION = "attention"
 MLP = "mlp"
 PARTS = (ATTENTION, MLP)
 """The prunable parts of a decoder layer, in the order in which they compute."""
-
-LARGEST_SHARD_BYTES = 2 * 10**9
 
 
 @dataclass(frozen=True)
@@ -204,54 +201,3 @@ def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str
     save_file(tensors, temporary, metadata=metadata)
     temporary.chmod(mode)
     temporary.replace(path)
-
-
-def save_weights(
-    folder: Path,
-    groups: Iterable[dict[str, Tensor]],
-    largest_shard_bytes: int = LARGEST_SHARD_BYTES,
-) -> None:
-    """Write `model.safetensors`, or shards and their index in transformers' layout.
-
-    Args:
-        folder: where to write.
-        groups: tensors by full name, group by group (such as a layer); only the groups of one
-            shard are in memory at a time, and a group is never split.
-        largest_shard_bytes: a shard is closed before it grows beyond this.
-    """
-    names: list[list[str]] = []
-    total = 0
-    for index, shard in enumerate(_shards(groups, largest_shard_bytes)):
-        save_tensors(folder / _part_name(index), shard, {"format": "pt"})
-        names.append(sorted(shard))
-        total += sum(map(_bytes, shard.values()))
-    if len(names) == 1:
-        (folder / _part_name(0)).replace(folder / "model.safetensors")
-        return
-    weight_map = {}
-    for index, shard_names in enumerate(names):
-        file = f"model-{index + 1:05d}-of-{len(names):05d}.safetensors"
-        (folder / _part_name(index)).replace(folder / file)
-        weight_map.update(dict.fromkeys(shard_names, file))
-    store.write_json(
-        folder / "model.safetensors.index.json",
-        {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))},
-    )
-
-
-def _part_name(index: int) -> str:
-    return f"part-{index:05d}.safetensors"
-
-
-def _bytes(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
-def _shards(groups: Iterable[dict[str, Tensor]], largest: int) -> Iterator[dict[str, Tensor]]:
-    shard: dict[str, Tensor] = {}
-    for group in groups:
-        if shard and sum(map(_bytes, [*shard.values(), *group.values()])) > largest:
-            yield shard
-            shard = {}
-        shard |= group
-    yield shard

@@ -26,6 +26,18 @@ def run_mlp(family: Family, layer: nn.Module, normed: Tensor) -> Tensor:
     return output
 
 
+def spell_out_gelu_(family: Family, layer: nn.Module) -> None:
+    """Put the formula of the tanh GELU in the place of torch's operator, where `layer` uses it.
+
+    XNNPACK computes the exact GELU whichever was asked for, which moves logits by 1e-3.
+    """
+    from transformers.activations import GELUTanh, NewGELUActivation
+
+    if isinstance(layer.get_submodule(family.activation), GELUTanh):
+        owner, _, attribute = family.activation.rpartition(".")
+        setattr(layer.get_submodule(owner), attribute, NewGELUActivation())
+
+
 def fit_attention_(layer: nn.Module, family: Family, shape: LayerShape) -> None:
     """Tell a layer's attention, which reshapes by sizes that it stores, the real ones."""
     attention: Any = layer.get_submodule(family.attention)

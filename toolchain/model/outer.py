@@ -86,7 +86,7 @@ class Outer:
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits [..., vocab_size] of final hidden states, the whole vocabulary at once."""
         normed = self.normed(hidden)
-        return torch.cat([self._sliced(normed, weight) for _, weight in self._slices()], -1)
+        return torch.cat([self.sliced_logits(normed, weight) for _, weight in self.slices()], -1)
 
     def divergences(self, reference: Tensor, candidates: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """KL(reference ‖ candidate) at each position, in nats, in one pass over the head.
@@ -104,15 +104,15 @@ class Outer:
         """
         dense = self.normed(reference.to(self._device))
         others = {name: self.normed(h.to(self._device)) for name, h in candidates.items()}
-        p = _Exponentials(len(dense))
-        q = {name: _Exponentials(len(dense)) for name in others}
+        p = Exponentials(len(dense))
+        q = {name: Exponentials(len(dense)) for name in others}
         gaps = {name: torch.zeros(len(dense), dtype=torch.float64) for name in others}
-        for _, weight in self._slices():
-            for rows in self._positions(len(dense), len(weight)):
-                a = self._sliced(dense[rows], weight)
+        for _, weight in self.slices():
+            for rows in self.positions(len(dense), len(weight)):
+                a = self.sliced_logits(dense[rows], weight)
                 exponentials, rescale = p.add(rows, a)
                 for name, normed in others.items():
-                    b = self._sliced(normed[rows], weight)
+                    b = self.sliced_logits(normed[rows], weight)
                     gap = _sum(exponentials * (a - b))
                     gaps[name][rows] = gaps[name][rows] * rescale + gap
                     q[name].add(rows, b)
@@ -121,11 +121,11 @@ class Outer:
     def negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """Nats of each target [n], float64 on the CPU, from final hidden states [n, hidden_size]."""
         normed = self.normed(hidden.to(self._device))
-        q = _Exponentials(len(normed))
+        q = Exponentials(len(normed))
         chosen = torch.empty(len(normed), dtype=torch.float64)
-        for entries, weight in self._slices():
-            for rows in self._positions(len(normed), len(weight)):
-                logits = self._sliced(normed[rows], weight)
+        for entries, weight in self.slices():
+            for rows in self.positions(len(normed), len(weight)):
+                logits = self.sliced_logits(normed[rows], weight)
                 q.add(rows, logits)
                 within = targets[rows].cpu() - entries.start
                 here = ((within >= 0) & (within < len(weight))).nonzero().squeeze(1)
@@ -133,11 +133,16 @@ class Outer:
                 chosen[rows.start + here] = found.cpu().double()
         return q.log_total - chosen
 
-    def _sliced(self, normed: Tensor, weight: Tensor) -> Tensor:
+    def sliced_logits(self, normed: Tensor, weight: Tensor) -> Tensor:
+        """Logits [n, v] of what the head reads [n, hidden_size], for a slice of its rows."""
         with exact_matmul():
             return families.capped(nn.functional.linear(normed, weight), self._cap)
 
-    def _slices(self) -> Iterator[tuple[slice, Tensor]]:
+    def cap_slope(self, logits: Tensor) -> Tensor | None:
+        """Derivative of the logits' soft cap where it gave `logits`; None without a cap."""
+        return None if self._cap is None else 1 - (logits / self._cap).square()
+
+    def slices(self) -> Iterator[tuple[slice, Tensor]]:
         """Slices of the vocabulary and the head's rows for them, float32."""
         if self._whole is not None:
             yield slice(0, self.vocab_size), self._whole
@@ -149,13 +154,13 @@ class Outer:
     def _read_head(self, entries: slice) -> Tensor:
         return self._head_rows.read(entries.start, entries.stop).to(self._device, torch.float32)
 
-    def _positions(self, count: int, entries: int) -> Iterator[slice]:
+    def positions(self, count: int, entries: int) -> Iterator[slice]:
         """Slices of positions whose logits for that many entries are no more than allowed."""
         size = max(1, self._chunk_logits // entries)
         return (slice(i, min(i + size, count)) for i in range(0, count, size))
 
 
-class _Exponentials:
+class Exponentials:
     """Σ exp(logit) at each position over slices of the vocabulary, without overflow."""
 
     def __init__(self, count: int) -> None:

@@ -16,7 +16,6 @@ from toolchain.errors import BadRequestError
 from toolchain.model.families import bias_keys, check_heads, saved_model_type
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.budget import Budget
-from toolchain.recipe import PruneSettings
 
 ATTENTION = "attention"
 MLP = "mlp"
@@ -25,29 +24,13 @@ Place = tuple[int, str]
 """A layer's index and a part of it, ATTENTION or MLP."""
 
 
-def pruned_spec(spec: ModelSpec, settings: PruneSettings) -> ModelSpec:
-    """The spec after pruning `spec` as `settings` say; every layer gets the same widths.
+def counted(spec: ModelSpec, recovery: str, parts: str) -> ModelSpec:
+    """`spec` as a budget has to count it: with the biases that `recovery` may add to `parts`.
 
     Raises:
-        BadRequestError: the budget cannot be met, the layers already differ, or the family cannot
-            hold what the recovery adds.
+        BadRequestError: the family cannot hold them.
     """
-    budget = Budget.from_ratio(spec, settings.ratio, settings.parts)
-    return uniform_spec(spec, budget, settings.round_to, settings.parts, settings.recovery)
-
-
-def uniform_spec(
-    spec: ModelSpec, budget: Budget, round_to: int, parts: str, recovery: str
-) -> ModelSpec:
-    """`spec` with the widths of `uniform_shape` in every layer, and what `recovery` adds.
-
-    Raises:
-        BadRequestError: as `uniform_shape` and `with_layers`.
-    """
-    counted = _biased(spec, parts != MLP, parts != ATTENTION) if recovery == "bias" else spec
-    shape = uniform_shape(counted, budget, round_to, parts)
-    check_heads(spec.family, spec.layers[0], shape, uniform=True)
-    return with_layers(spec, (shape,) * len(spec.layers), recovery)
+    return _biased(spec, parts != MLP, parts != ATTENTION) if recovery == "bias" else spec
 
 
 def with_layers(

@@ -40,7 +40,8 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
         f"# {record['dense']['name']}, pruned by {1 - after / before:.0%}",
         "",
         f"Made by paredown {record['paredown_version']} from `{record['dense']['name']}` "
-        f"(weights sha256 `{record['dense']['weights_sha256']}`), {'with' if tuned else 'without'} fine-tuning.",
+        f"(weights sha256 `{record['dense']['weights_sha256']}`), "
+        f"{'with' if tuned else 'without'} fine-tuning.",
         "",
         "## Recipe",
         "",
@@ -129,12 +130,12 @@ def _asked(settings: dict[str, Any]) -> str:
 
 
 def _polish_line(stage: dict[str, Any]) -> str:
-    name, curve = stage["stage"].replace("_", " "), stage["held_out_kl"]
-    if stage["best_pass"] == 0:
+    name, best = stage["stage"].replace("_", " "), stage["best"]
+    if best["step"] == 0:
         return f"- {name}: did not lower held-out KL, left out"
     return (
-        f"- {name}: pass {stage['best_pass']} of {stage['passes']}, held-out KL {curve[0]:.4f} → "
-        f"{curve[stage['best_pass']]:.4f}"
+        f"- {name}: {best['step']} of {stage['steps']} steps, held-out KL "
+        f"{stage['checks'][0]['held_out_kl']:.4f} → {best['held_out_kl']:.4f}"
     )
 
 
@@ -161,7 +162,7 @@ def _shapes(record: dict[str, Any]) -> list[str]:
 def _span(values: Iterable[int]) -> str:
     """One number, or the least and the most."""
     found = sorted(set(values))
-    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,}–{found[-1]:,}"
+    return f"{found[0]:,}" if len(found) == 1 else f"{found[0]:,} to {found[-1]:,}"
 
 
 def _quality(record: dict[str, Any]) -> list[str]:

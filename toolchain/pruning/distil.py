@@ -8,7 +8,7 @@ result that is not better on held-out text is dropped.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -25,11 +25,13 @@ from toolchain.pruning.backward import (
     Run,
     backward,
     distillation_loss,
+    final_states,
     forward,
-    loss_end,
-    loss_sum,
 )
 from toolchain.pruning.flow import Batch
+
+BATCH_SEQUENCES = 8
+"""Lessons in a step."""
 
 Parameters = dict[str, Tensor]
 """Trainable tensors of one layer, by name."""
@@ -88,14 +90,26 @@ class Lesson:
 class Training:
     """How long and how fast."""
 
-    passes: int
-    """Over the lessons."""
+    steps: int
+    """Steps of the optimiser, of `batch_sequences` lessons each."""
     learning_rate: float
     """Adam's at the start; it falls to zero along a cosine."""
-    batch_sequences: int = 8
+    batch_sequences: int = BATCH_SEQUENCES
     seed: int = 0
     max_bytes: int = 2 * 10**9
     """Layers stay in memory if all of them together fit into this; else they are read each time."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A look at the held-out text."""
+
+    step: int
+    """Steps done by then."""
+    held_out_kl: float
+    """KL(dense ‖ pruned) of the model as it would be saved, nats per predicted token."""
+    training_kl: float | None
+    """Mean over the steps since the check before; None at the start."""
 
 
 @dataclass(frozen=True)
@@ -103,22 +117,19 @@ class Trained:
     """The best parameters and how they were found."""
 
     parameters: list[Parameters]
-    """By layer; those of the start where training helped nowhere."""
-    best_pass: int
-    """After which pass they were taken; 0: the start."""
-    held_out_kl: list[float]
-    """Before training, and after each pass; nats per predicted token."""
-    training_kl: list[float]
-    """Mean over the steps of each pass."""
+    """By layer, on the CPU; those of the start where training did not help."""
+    best: Check
+    checks: list[Check]
+    """At the start, after each pass over the lessons, and at the end, while all was finite."""
 
 
 def lessons(batches: Sequence[Batch], stream: str) -> list[Lesson]:
     """The sequences of `batches`, whose `stream` has passed the last layer of the dense model."""
     out = []
     for batch in batches:
+        states = batch.hidden[stream]
         for row, length in enumerate(batch.mask.sum(1).tolist()):
-            ids = batch.token_ids[row, :length].tolist()
-            out.append(Lesson(ids, batch.hidden[stream][row, :length]))
+            out.append(Lesson(batch.token_ids[row, :length].tolist(), states[row, :length]))
     return out
 
 
@@ -134,7 +145,8 @@ def train(
 
     Held-out KL is taken with the parameters folded in the dtype that will be saved, before
     training and after each pass; the best is kept, so the result is never worse than the start.
-    The same inputs and seed give the same result.
+    The same inputs and seed give the same result. Memory holds one step's hidden states between
+    the layers, and one layer's graph at a time.
 
     Args:
         model: the pruned model.
@@ -145,22 +157,20 @@ def train(
         progress: one step per optimiser step.
     """
     trainer = _Trainer(model, adaptation, how)
-    best = trainer.snapshot()
-    history = [trainer.held_out_kl(held_out)]
-    best_pass = 0
-    learned = []
-    steps = trainer.steps_per_pass(training)
-    with progress.task("distilling", how.passes * steps) as task:
-        for index in range(how.passes):
-            total = 0.0
-            for batch in trainer.batches(training):
-                total += trainer.step(batch, how.passes * steps)
-                task.advance()
-            learned.append(total / steps)
-            history.append(trainer.held_out_kl(held_out))
-            if history[-1] < min(history[:-1]):
-                best, best_pass = trainer.snapshot(), index + 1
-    return Trained(best, best_pass, history, learned)
+    parameters = trainer.snapshot()
+    checks = [Check(0, trainer.held_out_kl(held_out), None)]
+    best = checks[0]
+    with progress.task("distilling", how.steps) as task:
+        for losses in trainer.passes(training, task.advance):
+            mean = sum(losses) / len(losses)
+            divergence = trainer.held_out_kl(held_out)
+            if not math.isfinite(divergence + mean):
+                progress.note(f"distilling stopped: not finite after {trainer.steps_done} steps")
+                break
+            checks.append(Check(trainer.steps_done, divergence, mean))
+            if checks[-1].held_out_kl < best.held_out_kl:
+                best, parameters = checks[-1], trainer.snapshot()
+    return Trained(parameters, best, checks)
 
 
 class _Trainer:
@@ -180,7 +190,7 @@ class _Trainer:
         self._fits = size <= how.max_bytes
         flat = [tensor for layer in self._parameters for tensor in layer.values()]
         self._optimiser = torch.optim.Adam(flat, lr=how.learning_rate)
-        self._step = 0
+        self.steps_done = 0
 
     def _started(self, tensors: dict[str, Tensor]) -> Parameters:
         start = self._adaptation.start(tensors, self._generator)
@@ -194,48 +204,46 @@ class _Trainer:
             for layer in self._parameters
         ]
 
-    def steps_per_pass(self, training: Sequence[Lesson]) -> int:
-        return math.ceil(len(training) / self._how.batch_sequences)
-
-    def batches(self, training: Sequence[Lesson]) -> list[list[Lesson]]:
-        """The lessons in a new random order, `batch_sequences` at a time."""
-        order = torch.randperm(len(training), generator=self._generator).tolist()
+    def passes(
+        self, training: Sequence[Lesson], advance: Callable[[], None]
+    ) -> Iterator[list[float]]:
+        """Train; yields the steps' losses after each pass over the lessons and at the end."""
         size = self._how.batch_sequences
-        chosen = [order[start : start + size] for start in range(0, len(order), size)]
-        return [[training[index] for index in rows] for rows in chosen]
+        while self.steps_done < self._how.steps:
+            losses = []
+            order = torch.randperm(len(training), generator=self._generator).tolist()
+            for start in range(0, len(order), size)[: self._how.steps - self.steps_done]:
+                losses.append(self._step([training[i] for i in order[start : start + size]]))
+                advance()
+            yield losses
 
-    def step(self, batch: Sequence[Lesson], steps: int) -> float:
-        """One step of Adam of `steps` in all; returns the batch's KL per predicted token."""
+    def _step(self, batch: Sequence[Lesson]) -> float:
+        """One step of Adam; returns the batch's KL per predicted token."""
         ids, mask, teacher = _padded(batch)
-        start = self._embedded(ids)
-        states = forward(self._decoder, self._run, [start])
-        loss = distillation_loss(self._decoder, teacher, mask)
-        end = loss_end(self._decoder, states[-1][0], mask, loss)
-        self._optimiser.zero_grad()
+        states = forward(self._decoder, self._run, [self._decoder.embed(ids)])
+        end = distillation_loss(self._decoder, states[-1][0], teacher, mask)
         tokens = int(predicted(mask).sum())
         backward(self._decoder, self._graph, states, [end.gradient / tokens])
-        decay = (1 + math.cos(math.pi * self._step / steps)) / 2
+        decay = (1 + math.cos(math.pi * self.steps_done / self._how.steps)) / 2
         for group in self._optimiser.param_groups:
             group["lr"] = self._how.learning_rate * decay
         self._optimiser.step()
-        self._step += 1
+        self.steps_done += 1
         return end.total / tokens
 
     def held_out_kl(self, held_out: Sequence[Lesson]) -> float:
         """KL(dense ‖ pruned), nats per predicted token, of the model as it would be saved."""
         rows = padded_batches([lesson.token_ids for lesson in held_out])
-        prepared = [_padded([held_out[index] for index in chosen]) for chosen, _, _ in rows]
-        ends = forward(self._decoder, self._folded, [self._embedded(ids) for ids, _, _ in prepared])
-        total = 0.0
-        for hidden, (_, mask, teacher) in zip(ends[-1], prepared, strict=True):
-            total += loss_sum(
-                self._decoder, hidden, mask, distillation_loss(self._decoder, teacher, mask)
-            )
-        return total / sum(int(predicted(mask).sum()) for _, mask, _ in prepared)
-
-    def _embedded(self, ids: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self._decoder.embed(ids.to(self._decoder.device))
+        text = [_padded([held_out[index] for index in chosen]) for chosen, _, _ in rows]
+        starts = [self._decoder.embed(ids) for ids, _, _ in text]
+        ends = final_states(self._decoder, self._folded, starts)
+        total, tokens = 0.0, 0
+        for hidden, (_, mask, teacher) in zip(ends, text, strict=True):
+            wanted = predicted(mask)
+            dense, ours = (states[:, :-1][wanted] for states in (teacher, hidden))
+            total += float(self._decoder.outer.divergences(dense, {"": ours})[""].sum())
+            tokens += len(ours)
+        return total / tokens
 
     def _layer(self, index: int) -> nn.Module:
         layer = self._kept.get(index)

@@ -1,8 +1,8 @@
 """The layer stage: which whole layers go first.
 
 A layer's block influence, 1 - E cos(h_l, h_{l+1}) (ShortGPT, Men et al. 2024, arXiv 2403.03853),
-says which layers change the residual stream least; of those few, held-out text says which one goes
-next. A dropped layer no longer lengthens the stream: later layers would add too much to it. Their
+says which layers change the residual stream least; of those few, held-out text says which one is
+next. A dropped layer no longer lengthens the stream; later layers would add too much to it. Their
 branches are therefore divided by alpha = E |h_{l+1}| / |h_l|, folded into their weights. That is the
 same function as lengthening the stream in front of them (magnitude compensation, Chen et al. 2025,
 arXiv 2507.18212), but for the norms' epsilon, and leaves a tied head tied.
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from toolchain.errors import BadRequestError
 from toolchain.pruning.flow import DENSE, Batch, advance_
 from toolchain.pruning.workbench import Workbench
 
@@ -57,7 +58,13 @@ class LayerStage:
         """The dense model, then with one layer less each time."""
 
     def dropped(self, count: int) -> Dropped:
-        """The model with `count` layers less; the first and the last layer stay."""
+        """The model with `count` layers less; the first and the last layer stay.
+
+        Raises:
+            BadRequestError: only these two are left.
+        """
+        if count > self._bench.layer_count - 2:
+            raise BadRequestError(f"{count} layers are too many to drop", "use a smaller --layers")
         while len(self.steps) <= count:
             self.steps.append(self._next())
         return self.steps[count]

@@ -18,6 +18,9 @@ PRUNED = "pruned"
 PLAIN = "plain"
 """The stream with the pruned structure and no recovery; only held-out text has it."""
 
+WIDEST_ACTIVATION = 1 << 23
+"""Elements of an MLP's inner activation for one batch (32 MiB of float32; there are several)."""
+
 
 class HiddenStates:
     """Hidden states by batch and stream: in memory up to a number of bytes, the others in files.
@@ -130,6 +133,11 @@ class Batch:
     """float32 [b, t, hidden_size] on the CPU, by stream."""
 
 
+def batch_tokens(intermediate_size: int) -> int:
+    """Tokens in a batch of a model whose widest MLP has that many neurons."""
+    return min(BATCH_TOKENS, max(1, WIDEST_ACTIVATION // intermediate_size))
+
+
 def start_batches(
     sequences: Sequence[Sequence[int]],
     embedding: Callable[[Tensor], Tensor],
@@ -137,7 +145,7 @@ def start_batches(
     device: str,
     *,
     states: HiddenStates | None = None,
-    batch_tokens: int = BATCH_TOKENS,
+    most_tokens: int = BATCH_TOKENS,
 ) -> list[Batch]:
     """Batches of embedded sequences, every stream alike.
 
@@ -147,11 +155,11 @@ def start_batches(
         streams: what to start.
         device: where `embedding` computes.
         states: where the hidden states are kept; all in memory by default.
-        batch_tokens: most tokens in a batch.
+        most_tokens: in a batch, padding included.
     """
     states = HiddenStates() if states is None else states
     batches = []
-    for _, ids, mask in padded_batches(sequences, batch_tokens):
+    for _, ids, mask in padded_batches(sequences, most_tokens):
         batch = Batch(ids, mask, states.batch())
         hidden = embedding(ids.to(device)).cpu()
         for stream in streams:

@@ -32,8 +32,6 @@ from toolchain.pruning.backward import (
     Decoder,
     backward,
     forward,
-    loss_end,
-    sampled_loss,
     text_loss,
 )
 from toolchain.pruning.memory import FLOAT_BYTES
@@ -146,9 +144,6 @@ class GradientStore:
 class GradientPass:
     """How the pass over the text is done."""
 
-    sampled: bool = False
-    """Targets drawn from the model's own distribution (true Fisher) instead of the text's."""
-    seed: int = 0
     batch_tokens: int = 2048
     """Most tokens in one graph."""
     max_bytes: int = 1 << 30
@@ -185,17 +180,15 @@ def collect_gradients(
         progress: one step per layer and round.
     """
     decoder = model.decoder
-    generator = torch.Generator().manual_seed(how.seed)
     rounds = _rounds(decoder, padded_batches(sequences, how.batch_tokens), how.max_bytes)
     with progress.task("taking gradients", len(rounds) * decoder.layer_count) as task:
         for chosen in rounds:
-            with torch.no_grad():
-                starts = [decoder.embed(ids.to(decoder.device)) for ids, _ in chosen]
+            starts = [decoder.embed(ids) for ids, _ in chosen]
             states = forward(decoder, lambda i: partial(decoder.run, model.read_layer(i)), starts)
-            gradients = []
-            for hidden, (ids, mask) in zip(states[-1], chosen, strict=True):
-                loss = sampled_loss(generator) if how.sampled else text_loss(ids, mask)
-                gradients.append(loss_end(decoder, hidden, mask, loss).gradient.cpu())
+            gradients = [
+                text_loss(decoder, hidden, ids, mask).gradient
+                for hidden, (ids, mask) in zip(states[-1], chosen, strict=True)
+            ]
             masks = [mask for _, mask in chosen]
             opener = _Opener(model, store, masks, task.advance)
             backward(decoder, opener, states, gradients)
@@ -205,8 +198,7 @@ def _rounds(
     decoder: Decoder, batches: Sequence[tuple[list[int], Tensor, Tensor]], max_bytes: int
 ) -> list[list[tuple[Tensor, Tensor]]]:
     """(ids, mask) of batches whose states between all layers fit into `max_bytes` together."""
-    with torch.no_grad():
-        width = decoder.embed(batches[0][1][:1, :1].to(decoder.device)).shape[-1]
+    width = decoder.embed(batches[0][1][:1, :1]).shape[-1]
     rounds: list[list[tuple[Tensor, Tensor]]] = []
     size = max_bytes
     for _, ids, mask in batches:

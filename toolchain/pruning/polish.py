@@ -5,10 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from toolchain.pruning.distil import Adaptation, Lesson, PrunedModel, Training, fold, lessons, train
+from toolchain.pruning.distil import (
+    BATCH_SEQUENCES,
+    Adaptation,
+    Lesson,
+    PrunedModel,
+    Training,
+    fold,
+    lessons,
+    train,
+)
 from toolchain.pruning.flow import DENSE, advance_
 from toolchain.pruning.joint import Masks
 from toolchain.pruning.layers import TensorStore
@@ -51,7 +60,7 @@ def polish(bench: Workbench, structure: Structure, read: Read) -> Polished:
             record = _tuned(bench, structure, read, adaptation, how, text, store)
             write_json(done, {"stage": name, **record})
         out.records.append(json.loads(done.read_text(encoding="utf-8")))
-        if out.records[-1]["best_pass"] > 0:
+        if out.records[-1]["best"]["step"] > 0:
             read = out.readers[name] = store.load
     return out
 
@@ -60,13 +69,13 @@ def _stages(bench: Workbench) -> dict[str, tuple[Adaptation, Training]]:
     settings, family = bench.settings, bench.source.family
     stages: dict[str, tuple[Adaptation, Training]] = {}
     if settings.joint_masks:
-        how = Training(MASK_PASSES, MASK_LEARNING_RATE, seed=settings.seed)
+        each = math.ceil(len(bench.samples.training) / BATCH_SEQUENCES)
+        how = Training(MASK_PASSES * each, MASK_LEARNING_RATE, seed=settings.seed)
         stages[JOINT_MASKS] = Masks(family), how
     if settings.tune != "none":
         adaptation: Adaptation = Norms(family) if settings.tune == "norms" else Lora(family)
         rate = NORM_LEARNING_RATE if settings.tune == "norms" else LORA_LEARNING_RATE
-        each = math.ceil(len(bench.samples.training) / Training(1, rate).batch_sequences)
-        how = Training(math.ceil(settings.steps / each), rate, seed=settings.seed)
+        how = Training(settings.steps, rate, seed=settings.seed)
         stages[settings.tune] = adaptation, how
     return stages
 
@@ -103,13 +112,13 @@ def _tuned(
         ),
     )
     trained = train(model, adaptation, *text, how, bench.progress)
-    if trained.best_pass > 0:
+    if trained.best.step > 0:
         for place, parameters in enumerate(trained.parameters):
             store.save(place, fold(adaptation, read(place), parameters))
     return {
-        "passes": how.passes,
+        "steps": how.steps,
+        "batch_sequences": how.batch_sequences,
         "learning_rate": how.learning_rate,
-        "best_pass": trained.best_pass,
-        "held_out_kl": trained.held_out_kl,
-        "training_kl": trained.training_kl,
+        "best": asdict(trained.best),
+        "checks": [asdict(check) for check in trained.checks],
     }

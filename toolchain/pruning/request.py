@@ -8,7 +8,8 @@ from typing import Any
 
 from runtime_py.schema import LayerShape, sha256_of_json
 from toolchain import __version__, registry, store
-from toolchain.calibrate.sources import Samples, draw_samples, encode, read_documents
+from toolchain.calibrate.mixture import calibration_samples
+from toolchain.calibrate.sources import Samples
 from toolchain.errors import BadRequestError
 from toolchain.model import families
 from toolchain.model.adaptive import adaptive_config
@@ -64,14 +65,12 @@ def check_request(source: Checkpoint, settings: PruneSettings, out: Path) -> Req
     device = resolve_device(settings.device)
     max_bytes = None if settings.max_memory is None else parse_size(settings.max_memory)
     _check_length(source, settings)
-    tokenizer = source.tokenizer()
-    samples = draw_samples(
-        encode(tokenizer, read_documents(settings.calibration[0], "calibration")),
-        source=settings.calibration[0],
+    samples = calibration_samples(
+        settings.calibration,
+        source.tokenizer(),
         samples=settings.samples,
         seq_len=settings.seq_len,
         seed=settings.seed,
-        bos_token_id=tokenizer.bos_token_id,
     )
     return Request(source, settings, device, samples, max_bytes)
 
@@ -84,16 +83,9 @@ def result_config(
     Raises:
         BadRequestError: the family cannot hold the structure.
     """
-    before, after = source.spec, structure.spec
-    keys = families.bias_keys(
-        source.family,
-        output=after.output_bias and not before.output_bias,
-        mlp=after.mlp_bias and not before.mlp_bias,
-    )
-    config = families.with_layers(source.config, structure.layers)
-    config |= dict.fromkeys(keys, True)
+    config = _config_before_cuts(source, structure)
     if settings.layout == "adaptive" and not settings.pad:
-        return adaptive_config(config, after.layers)
+        return adaptive_config(config, structure.spec.layers)
     shape = saved_shapes(source, structure, settings)[0]
     config = families.with_shape(
         config,
@@ -104,6 +96,18 @@ def result_config(
     return portable(config)
 
 
+def _config_before_cuts(source: Checkpoint, structure: Structure) -> dict[str, Any]:
+    """The config.json of `source` with the structure's layers and biases, all widths whole."""
+    before, after = source.spec, structure.spec
+    keys = families.bias_keys(
+        source.family,
+        output=after.output_bias and not before.output_bias,
+        mlp=after.mlp_bias and not before.mlp_bias,
+    )
+    config = families.with_layers(source.config, structure.layers)
+    return config | dict.fromkeys(keys, True)
+
+
 def saved_shapes(
     source: Checkpoint, structure: Structure, settings: PruneSettings
 ) -> tuple[LayerShape, ...]:
@@ -111,8 +115,7 @@ def saved_shapes(
     layers = structure.spec.layers
     if not settings.pad:
         return layers
-    config = families.with_layers(source.config, structure.layers)
-    return (padded_shape(config, layers),) * len(layers)
+    return (padded_shape(_config_before_cuts(source, structure), layers),) * len(layers)
 
 
 def _check_length(source: Checkpoint, settings: PruneSettings) -> None:

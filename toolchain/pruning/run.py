@@ -14,8 +14,8 @@ from torch import Tensor
 from runtime_py.sensors import peak_rss_bytes
 from toolchain import store
 from toolchain.model.checkpoint import Checkpoint
-from toolchain.model.compact import save_weights
 from toolchain.model.pad import pad_layer
+from toolchain.model.shards import save_weights
 from toolchain.progress import SILENT, Progress
 from toolchain.pruning.layers import LayerStore, plain_layer, with_zero_biases
 from toolchain.pruning.polish import polish

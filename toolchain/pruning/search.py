@@ -19,13 +19,13 @@ from toolchain import registry
 from toolchain.errors import BadRequestError
 from toolchain.pruning.allocate import (
     competing,
+    counted,
     global_counts,
     shapes_of,
     uniform_shapes,
 )
 from toolchain.pruning.drop import Dropped, LayerStage
 from toolchain.pruning.gradients import DenseModel, GradientPass, GradientStore, collect_gradients
-from toolchain.pruning.knapsack import knapsack
 from toolchain.pruning.sensitivity import Sensitivity
 from toolchain.pruning.stream import Method, Pruner
 from toolchain.pruning.structure import (
@@ -106,7 +106,8 @@ class Search:
             choice = self._allocated(choice)
         elif settings.allocation == "auto" and settings.parts == "all":
             choice = self._with_best_split(choice)
-        if settings.importance == "auto" and settings.parts != "layers":
+        whole = thinned(self._spec, choice.structure.layers).layers
+        if settings.importance == "auto" and choice.structure.spec.layers != whole:
             others = [replace(choice, importance=name) for name in OTHER_IMPORTANCES]
             choice = self._best_of([choice, *others])
         if settings.recovery == "auto":
@@ -125,13 +126,12 @@ class Search:
         return different[0] if len(different) == 1 else min(different, key=self._draft)
 
     def _with_fewer_layers(self, choice: Choice) -> Choice:
-        """One layer less as long as that helps and leaves something within the budget."""
+        """One layer less as long as that helps and what is left is still above the budget."""
         limit = budget_of(self._spec, self._settings).block_parameters
-        while len(choice.structure.layers) > 2:
-            if choice.structure.spec.block_parameters < limit * (1 - 1 / self._bench.layer_count):
-                break
+        while thinned(self._spec, choice.structure.layers).block_parameters > limit:
+            dropped = self._bench.layer_count - len(choice.structure.layers) + 1
             try:
-                fewer = self._default(self._bench.layer_count - len(choice.structure.layers) + 1)
+                fewer = self._default(dropped)
             except BadRequestError:
                 break
             better = self._best_of([choice, replace(choice, structure=fewer)])
@@ -147,7 +147,8 @@ class Search:
         thin = thinned(self._spec, kept)
         if budget.block_parameters >= thin.block_parameters:
             return choice
-        shapes = uniform_shapes(thin, budget, settings.round_to, settings.parts)
+        heavy = counted(thin, settings.first_recovery, settings.parts)
+        shapes = uniform_shapes(heavy, budget, settings.round_to, settings.parts)
         for _ in range(MOST_SPLITS):
             here = choice.structure.spec.layers[0]
             near = [
@@ -182,9 +183,12 @@ class Search:
         budget, thin = budget_of(self._spec, settings), thinned(self._spec, structure.layers)
         if allocation == UNIFORM or budget.block_parameters >= thin.block_parameters:
             return choice
-        pools, movable = competing(thin, budget, settings.round_to, settings.parts)
+        heavy = counted(thin, settings.first_recovery, settings.parts)
+        pools, movable = competing(heavy, budget, settings.round_to, settings.parts)
         dense = {(structure.layers[place], part): pool for (place, part), pool in pools.items()}
         sensitivity = Sensitivity(self._bench, self.method(choice), DRAFT_SAMPLES)
+        from toolchain.pruning.knapsack import knapsack
+
         if allocation == GLOBAL:
             scores = sensitivity.scores(dense)
             counts = global_counts(scores, dense, movable, settings.protect)
@@ -196,7 +200,11 @@ class Search:
         return replace(choice, structure=wide, allocation=allocation)
 
     def _default(self, dropped: int) -> Structure:
-        """The structure that needs no search with that many layers less."""
+        """The structure that needs no search with that many layers less.
+
+        Raises:
+            BadRequestError: no such structure; the first and the last layer stay.
+        """
         kept = tuple(range(self._bench.layer_count))
         if not dropped:
             return default_structure(self._spec, kept, self._settings)
@@ -229,8 +237,8 @@ class Search:
                 model = DenseModel(
                     decoder, bench.dense_layer, bench.source.family, self._spec.layers
                 )
-                how = GradientPass(seed=self._settings.seed)
                 samples = bench.samples.training[:DRAFT_SAMPLES]
+                how = GradientPass()
                 collect_gradients(model, samples, self._gradients, how, bench.progress)
         return self._gradients
 

@@ -64,7 +64,7 @@ def collect(
     statistics = ProjectionStatistics.zeros(width, outputs, device)
     for batch in batches:
         pruned, dense = batch.hidden[PRUNED].to(device), batch.hidden[DENSE].to(device)
-        inputs, _ = block.branch(layer, pruned)
+        inputs = block.inputs(layer, pruned)
         _, target = block.branch(layer, dense)
         if projection.bias is not None:
             target = target - projection.bias

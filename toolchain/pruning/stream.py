@@ -31,6 +31,7 @@ from toolchain.model.compact import (
 from toolchain.progress import Progress
 from toolchain.pruning.flow import DENSE, PRUNED, advance_
 from toolchain.pruning.gradients import GradientStore
+from toolchain.pruning.judge import judged_part, shortlist
 from toolchain.pruning.layers import FinishedLayer, LayerStore, with_zero_biases
 from toolchain.pruning.step import (
     NONE,
@@ -178,7 +179,11 @@ class Pruner:
         only = None if self._finished else self._draft_target
         found = candidates(self._method.recover, statistics, weight, columns, has_bias, only)
         results, notes = as_stored(narrow, step.block, found)
+        del statistics, score, weight, found  # the largest matrices; what follows is forward passes
         divergences = {} if only else self._compare(step, columns, results)
+        if divergences:
+            unjudged = [name for name in results if name not in divergences]
+            notes += [f"{name}: farther from the dense stream, not judged" for name in unjudged]
         chosen = min(divergences, key=divergences.__getitem__) if divergences else list(results)[-1]
         decision = Decision(step.index, part, count, before, chosen, divergences, notes)
         return results[chosen], units, decision
@@ -205,22 +210,28 @@ class Pruner:
     def _compare(
         self, step: _Step, columns: Tensor, results: Mapping[str, Tensors]
     ) -> dict[str, float]:
-        """Held-out KL of each candidate, with the rest of the model still dense."""
+        """Held-out KL of the nearest candidates, with the rest of the model still dense."""
         bench, block = self._bench, step.block
         rows = columns.to(bench.device)
-        ends = []
-        for batch in self._held_out:
+        scale = self._structure.scales[step.place]
+        held_out = judged_part(self._held_out)
+        ends, wanted = [], []
+        for batch in held_out:
             hidden = batch.hidden[PRUNED].to(bench.device)
-            inputs = block.branch(step.whole, hidden)[0][..., rows]
+            inputs = block.inputs(step.whole, hidden)[..., rows]
             ends.append(
                 {
                     name: block.join(step.whole, hidden, block.project(inputs, tensors)).cpu()
                     for name, tensors in results.items()
                 }
             )
+            dense = batch.hidden[DENSE].to(bench.device)
+            wanted.append(scale * block.apply(step.dense, dense).cpu())
+        names = shortlist(held_out, ends, wanted, NONE)
+        ends = [{name: states[name] for name in names} for states in ends]
         later = bench.blocks[bench.blocks.index(block) + 1 :]
         rest = [(next_block, step.whole) for next_block in later]
-        return self._judge.divergences(self._held_out, ends, step.place + 1, rest)
+        return self._judge.divergences(held_out, ends, step.place + 1, rest)
 
 
 @dataclass(frozen=True)

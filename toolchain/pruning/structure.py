@@ -10,7 +10,7 @@ from runtime_py.schema import LayerShape, to_json
 from toolchain.errors import BadRequestError
 from toolchain.model.families import check_heads
 from toolchain.model.spec import ModelSpec
-from toolchain.pruning.allocate import uniform_shape, with_layers
+from toolchain.pruning.allocate import counted, uniform_shape, with_layers
 from toolchain.pruning.budget import Budget, parse_count, parse_size
 from toolchain.recipe import PruneSettings
 
@@ -97,7 +97,8 @@ def default_structure(
             "drop more of them with --layers",
         )
     else:
-        shape = uniform_shape(thin, budget, settings.round_to, settings.parts)
+        heavy = counted(thin, settings.first_recovery, settings.parts)
+        shape = uniform_shape(heavy, budget, settings.round_to, settings.parts)
         shapes = (shape,) * len(kept)
     return structure_of(spec, kept, shapes, settings, scales)
 

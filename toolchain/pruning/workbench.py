@@ -15,7 +15,7 @@ from toolchain.model.likelihood import Perplexity
 from toolchain.model.outer import Outer
 from toolchain.progress import Progress
 from toolchain.pruning.backward import Decoder
-from toolchain.pruning.flow import DENSE, Batch, HiddenStates, advance_, start_batches
+from toolchain.pruning.flow import DENSE, Batch, HiddenStates, advance_, batch_tokens, start_batches
 from toolchain.pruning.judge import Judge
 from toolchain.pruning.request import Request
 from toolchain.pruning.structure import Structure
@@ -68,7 +68,14 @@ class Workbench:
         states = None
         if self.max_bytes is not None:
             states = HiddenStates(self.max_bytes, self.work / name)
-        return start_batches(sequences, self.outer.embed, streams, self.device, states=states)
+        return start_batches(
+            sequences,
+            self.outer.embed,
+            streams,
+            self.device,
+            states=states,
+            most_tokens=batch_tokens(max(s.intermediate_size for s in self.source.spec.layers)),
+        )
 
     def dense_layer(self, index: int) -> nn.Module:
         """Layer `index` of the dense model on the device."""
@@ -82,7 +89,7 @@ class Workbench:
 
     def decoder(self, layer_count: int) -> Decoder:
         """What surrounds the layers of a model with that many."""
-        return Decoder(self.outer.embed, self.outer.logits, self.blocks, layer_count, self.device)
+        return Decoder(self.outer, self.blocks, layer_count, self.device)
 
     def judge(self, structure: Structure) -> Judge:
         """A judge for models of `structure`: layers that are still to come are dense ones."""

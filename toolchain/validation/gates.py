@@ -15,7 +15,7 @@ from toolchain.recipe import ValidateSettings
 from toolchain.store import sha256_file
 from toolchain.validation import parity, quality
 from toolchain.validation.integrity import integrity_gate
-from toolchain.validation.text import GateText, parity_sequences, read_gate_text
+from toolchain.validation.text import GateText, overlap_notes, parity_sequences, read_gate_text
 from toolchain.validation.verdict import (
     PASS,
     SKIPPED,
@@ -58,6 +58,9 @@ def validate_bundle(
     manifest = open_bundle(bundle)
     limits = parity.limits_of(manifest.quantization)
     text = read_gate_text(settings.text, reference.tokenizer())
+    notes = overlap_notes(manifest.provenance.pruning, text)
+    for note in notes:
+        progress.note(f"warning: {note}")
     gates = [integrity_gate(bundle, manifest, reference)]
     if gates[0].outcome == PASS:
         compact = parity.find_checkpoint(bundle, manifest, reference, checkpoint)
@@ -74,7 +77,7 @@ def validate_bundle(
         parity_max_abs_logit=limits.max_abs_logit,
         parity_top1=limits.top1,
     )
-    return _verdict(bundle, manifest, reference, criteria, gates)
+    return _verdict(bundle, manifest, reference, criteria, gates, notes)
 
 
 def _engine_gates(
@@ -110,6 +113,7 @@ def _verdict(
     reference: Checkpoint,
     criteria: Criteria,
     gates: list[GateResult],
+    notes: list[str],
 ) -> Verdict:
     return Verdict(
         outcome=overall(gates),
@@ -125,4 +129,5 @@ def _verdict(
         gates=gates,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         paredown_version=__version__,
+        notes=notes,
     )

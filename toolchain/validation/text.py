@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from runtime_py.schema import sha256_of_json
+from toolchain.calibrate.overlap import Sketch
 from toolchain.calibrate.sources import encode, read_documents
 from toolchain.errors import BadRequestError
 
@@ -17,6 +18,8 @@ class GateText:
 
     source: str
     sha256: str
+    texts: list[str]
+    """The documents as they were read."""
     documents: list[list[int]]
     """Token ids, BOS first where the tokenizer has one; each holds at least two ids."""
 
@@ -39,7 +42,25 @@ def read_gate_text(source: str, tokenizer: Any) -> GateText:
             f"text {source} has {len(documents)} document to score, and a bound needs 2 at least",
             "give held-out text with more documents",
         )
-    return GateText(source, sha256_of_json(texts), documents)
+    return GateText(source, sha256_of_json(texts), texts, documents)
+
+
+def overlap_notes(pruning: Mapping[str, Any], text: GateText) -> list[str]:
+    """What to say where the text was calibrated on.
+
+    Args:
+        pruning: the checkpoint's record; empty where nothing was pruned.
+        text: the text of the gates.
+    """
+    calibration = pruning.get("calibration")
+    record = calibration.get("sketch") if isinstance(calibration, dict) else None
+    if record is None:
+        return []
+    try:
+        warning = Sketch.from_record(record).overlap(text.texts).warning
+    except BadRequestError as error:
+        return [f"whether the text was calibrated on is unknown: {error.message}"]
+    return [warning] if warning else []
 
 
 def parity_sequences(

@@ -114,6 +114,8 @@ class Verdict:
     created_at: str
     """UTC, ISO 8601."""
     paredown_version: str
+    notes: list[str] = field(default_factory=list)
+    """What weakens the result without deciding it: text that was calibrated on."""
     schema: str = VERDICT_SCHEMA
 
     @property
@@ -246,6 +248,7 @@ def _facts(verdict: Verdict) -> list[str]:
         f"- dense reference: {verdict.dense.name}, weights {verdict.dense.weights_sha256}",
         f"- text: {verdict.criteria.text}, sha256 {verdict.criteria.text_sha256}",
         f"- margins: {margins}; alpha {verdict.criteria.alpha:.4g}",
+        *(f"- note: {note}" for note in verdict.notes),
         f"- criteria sha256: {verdict.criteria_sha256}",
         f"- paredown {verdict.paredown_version}, {verdict.created_at}",
     ]
