@@ -239,11 +239,18 @@ def plan(
     target: str | Path,
     *,
     ratio: float | None = None,
+    params: str | None = None,
+    bytes: str | None = None,
+    bytes_of: str | None = None,
     parts: str | None = None,
+    layers: int | str | None = None,
     round_to: int | None = None,
     context: int | None = None,
 ) -> Plan:
     """What a recipe, or pruning a model, would make; loads no weights.
+
+    What pruning leaves to held-out text (layers, the split of the budget) the plan takes as in a
+    uniform structure of the same budget.
 
     Raises:
         ParedownError: a bad recipe or model; options that belong to a model beside a recipe.
@@ -251,7 +258,15 @@ def plan(
     from toolchain.dry_run import plan_recipe
     from toolchain.recipe import Recipe
 
-    prune_options = {"ratio": ratio, "parts": parts, "round_to": round_to}
+    prune_options = {
+        "ratio": ratio,
+        "params": params,
+        "bytes": bytes,
+        "bytes_of": bytes_of,
+        "parts": parts,
+        "layers": layers,
+        "round_to": round_to,
+    }
     given = {key: value for key, value in prune_options.items() if value is not None}
     if _is_recipe(target):
         if given or context is not None:

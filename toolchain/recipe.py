@@ -60,8 +60,13 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-_COUNT = BeforeValidator(lambda value: int(value) if str(value).isdecimal() else value)
-"""The command line gives numbers as text where a word is also allowed."""
+def _count(value: Any) -> Any:
+    """A number, which the command line gives as text, or `auto`."""
+    if value == "auto" or (isinstance(value, int) and value >= 0):
+        return value
+    if str(value).isdecimal():
+        return int(value)
+    raise BadRequestError(f"layers is {value!r}", "give 'auto' or how many layers go")
 
 
 class _Settings(BaseModel):
@@ -82,7 +87,7 @@ class PruneSettings(_Settings):
     parts: Literal["all", "mlp", "attention", "layers"] = "all"
     """What may go inside the layers that stay: neurons (`mlp`), heads (`attention`), both, or
     nothing (`layers`: whole layers alone)."""
-    layers: Annotated[Annotated[int, Field(ge=0)] | Literal["auto"], _COUNT] = "auto"
+    layers: Annotated[int | Literal["auto"], BeforeValidator(_count)] = "auto"
     """Whole layers to drop first; `auto` lets held-out text say."""
     layout: Literal["uniform", "adaptive"] = "uniform"
     """One width for all layers, which every runtime reads, or a width for each."""

@@ -316,3 +316,37 @@ def test_rounds_and_files_give_the_same_sums(tmp_path: Path, folders: dict[str, 
                 torch.testing.assert_close(
                     getattr(two, name), getattr(one, name), rtol=1e-4, atol=1e-5
                 )
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_an_interrupted_pass_is_done_again_and_a_finished_one_is_not(
+    tmp_path: Path, folders: dict[str, Path]
+) -> None:
+    checkpoint = open_checkpoint(folders["qwen3"])
+    reads: list[int] = []
+
+    def read(index: int) -> nn.Module:
+        reads.append(index)
+        if len(reads) == 5:  # three layers forward, one and a bit backward
+            raise Interrupted
+        return checkpoint.layer(index)
+
+    model = DenseModel(decoder_of(checkpoint), read, checkpoint.family, checkpoint.spec.layers)
+    text = sequences(4, 0)
+    with pytest.raises(Interrupted):
+        collect_gradients(model, text, GradientStore(tmp_path / "sums"), GradientPass())
+    assert list((tmp_path / "sums").iterdir())
+    again = GradientStore(tmp_path / "sums")
+    assert not again.finished
+    collect_gradients(model, text, again, GradientPass())
+    whole = GradientStore()
+    collect_gradients(model, text, whole, GradientPass())
+    for place in [(index, part) for index in range(3) for part in PARTS]:
+        assert torch.equal(again[place].fisher, whole[place].fisher)
+        assert again[place].tokens == whole[place].tokens
+    before = len(reads)
+    collect_gradients(model, text, GradientStore(tmp_path / "sums"), GradientPass())
+    assert len(reads) == before

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from toolchain.errors import BadRequestError
 from toolchain.model import families
@@ -107,6 +108,15 @@ def test_layers_that_stay_are_what_they_were(config: dict[str, Any], kept: list[
         )
 
 
+@pytest.mark.parametrize("model_type", sorted(FAMILIES))
+def test_a_model_of_full_size_has_as_many_parameters(model_type: str) -> None:
+    """transformers' default sizes, which are those of a published model of each family."""
+    config = AutoConfig.for_model(model_type)
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config)
+    assert spec_from_config(config.to_dict(), model_type).parameters == model.num_parameters()
+
+
 @pytest.mark.parametrize("config", CONFIGS, ids=label)
 def test_rotary_kinds_are_those_that_transformers_reads(config: dict[str, Any]) -> None:
     theirs = getattr(AutoConfig.for_model(**config), "rope_parameters", None)
@@ -144,6 +154,7 @@ def test_a_layer_scaled_by_its_index_cannot_move() -> None:
     config = {"model_type": "gpt2", **OWN["gpt2"], "scale_attn_by_inverse_layer_idx": True}
     with pytest.raises(BadRequestError, match="by a layer's index"):
         families.with_layers(config, [0, 2])
+    assert families.with_layers(config, range(9)) == config
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from toolchain.model.checkpoint import open_checkpoint
 @pytest.fixture(scope="module")
 def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("plan") / "pruned"
-    prune("embedded", ratio=0.2, recovery="none", samples=8, seq_len=32, out=out)
+    fixed = {"layers": 0, "allocation": "uniform", "importance": "wanda", "joint_masks": False}
+    prune("embedded", ratio=0.2, recovery="none", samples=8, seq_len=32, out=out, **fixed)
     return out
 
 

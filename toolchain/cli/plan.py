@@ -20,6 +20,18 @@ def command(
     ratio: Annotated[
         float | None, Option(help=f"For a model: fraction to remove.  [default: {PRUNE.ratio}]")
     ] = None,
+    params: Annotated[
+        str | None, Option(help="For a model: most parameters of the result, instead of --ratio.")
+    ] = None,
+    bytes: Annotated[
+        str | None, Option(help="For a model: most bytes of the exported weights instead.")
+    ] = None,
+    bytes_of: Annotated[
+        str | None, Option(help=f"For --bytes: which file.  [default: {PRUNE.bytes_of}]")
+    ] = None,
+    layers: Annotated[
+        str | None, Option(help="For a model: how many whole layers go.  [default: none]")
+    ] = None,
     parts: Annotated[
         str | None, Option(help=f"For a model: all, mlp or attention.  [default: {PRUNE.parts}]")
     ] = None,
@@ -35,6 +47,16 @@ def command(
     from toolchain import api
 
     quiet_libraries()
-    result = api.plan(target, ratio=ratio, parts=parts, round_to=round_to, context=context)
+    result = api.plan(
+        target,
+        ratio=ratio,
+        params=params,
+        bytes=bytes,
+        bytes_of=bytes_of,
+        parts=parts,
+        layers=layers,
+        round_to=round_to,
+        context=context,
+    )
     emit(result.to_json(), as_json, result.text())
     return 0

@@ -321,7 +321,8 @@ def with_layers(config: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
         BadRequestError: a layer's mathematics depends on its index in a way that no list can say.
     """
     family = FAMILIES[config["model_type"]]
-    if config.get("scale_attn_by_inverse_layer_idx"):
+    count = family.size(config, "num_hidden_layers")
+    if config.get("scale_attn_by_inverse_layer_idx") and list(kept) != list(range(count)):
         raise BadRequestError(
             "this model scales attention by a layer's index, so no layer can be removed",
             "use --layers 0",

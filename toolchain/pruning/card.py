@@ -149,10 +149,9 @@ def _calibration_lines(text: dict[str, Any]) -> list[str]:
 def _shapes(record: dict[str, Any]) -> list[str]:
     before, after = record["shapes"]["before"], record["shapes"]["after"]
     rows = [("layers", str(len(before["layers"])), str(len(after["layers"])))]
-    rows += [
-        (key, *(_span(layer[key] for layer in shape["layers"]) for shape in (before, after)))
-        for key in _SHAPE_KEYS
-    ]
+    for key in _SHAPE_KEYS:
+        old, new = (_span(layer[key] for layer in shape["layers"]) for shape in (before, after))
+        rows.append((key, old, new))
     for key, name in (("block_parameters", "attention + MLP parameters"), ("parameters",) * 2):
         rows.append((name, f"{before[key]:,}", f"{after[key]:,}"))
     table = [f"| {name} | {old} | {new} |" for name, old, new in rows]

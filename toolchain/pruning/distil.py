@@ -96,8 +96,9 @@ class Training:
     """Adam's at the start; it falls to zero along a cosine."""
     batch_sequences: int = BATCH_SEQUENCES
     seed: int = 0
-    max_bytes: int = 2 * 10**9
-    """Layers stay in memory if all of them together fit into this; else they are read each time."""
+    max_bytes: int = 1 << 28
+    """Layers stay in memory if all of them together fit into this; else they are read each time,
+    which takes little beside what a step computes."""
 
 
 @dataclass(frozen=True)

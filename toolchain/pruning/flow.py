@@ -12,14 +12,12 @@ from torch import Tensor, nn
 
 from toolchain.model.block import Block
 from toolchain.model.likelihood import BATCH_TOKENS, padded_batches
+from toolchain.pruning.memory import WIDEST_ACTIVATION
 
 DENSE = "dense"
 PRUNED = "pruned"
 PLAIN = "plain"
 """The stream with the pruned structure and no recovery; only held-out text has it."""
-
-WIDEST_ACTIVATION = 1 << 23
-"""Elements of an MLP's inner activation for one batch (32 MiB of float32; there are several)."""
 
 
 class HiddenStates:

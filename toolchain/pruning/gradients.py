@@ -113,6 +113,28 @@ class GradientStore:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._held: dict[Key, ProjectionGradients] = {}
+        self._finished = folder is not None and self._marker(folder).is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the pass that fills it came to its end, in this process or an earlier one."""
+        return self._finished
+
+    def clear_(self) -> None:
+        """Forget what an interrupted pass left."""
+        self._held.clear()
+        for file in self._folder.glob("*.safetensors") if self._folder else ():
+            file.unlink()
+
+    def finish_(self) -> None:
+        """The pass is at its end."""
+        self._finished = True
+        if self._folder is not None:
+            self._marker(self._folder).touch()
+
+    @staticmethod
+    def _marker(folder: Path) -> Path:
+        return folder / "finished"
 
     def __contains__(self, key: Key) -> bool:
         return key in self._held if self._folder is None else self._path(key).is_file()
@@ -169,16 +191,20 @@ def collect_gradients(
 ) -> None:
     """Run forward and backward over the text and leave the sums in `store`.
 
-    Every layer is read twice for each round of text; one layer, the gradients of its weights and
-    its graph over one batch are in memory at a time.
+    A store that is finished already stays as it is; one that is not is filled anew. Every layer is
+    read twice for each round of text; one layer, the gradients of its weights and its graph over
+    one batch are in memory at a time.
 
     Args:
         model: the dense model.
         sequences: token ids.
-        store: empty; filled for every layer and part.
+        store: filled for every layer and part.
         how: settings.
         progress: one step per layer and round.
     """
+    if store.finished:
+        return
+    store.clear_()
     decoder = model.decoder
     rounds = _rounds(decoder, padded_batches(sequences, how.batch_tokens), how.max_bytes)
     with progress.task("taking gradients", len(rounds) * decoder.layer_count) as task:
@@ -192,6 +218,7 @@ def collect_gradients(
             masks = [mask for _, mask in chosen]
             opener = _Opener(model, store, masks, task.advance)
             backward(decoder, opener, states, gradients)
+    store.finish_()
 
 
 def _rounds(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 
 import torch
@@ -12,12 +12,7 @@ from toolchain.model.block import Block
 from toolchain.model.likelihood import Perplexity, predicted
 from toolchain.model.outer import Outer
 from toolchain.pruning.flow import DENSE, Batch
-
-STEP_TOKENS = 2048
-"""Held-out tokens that judge a single step; all of them judge the whole."""
-
-SHORTLIST = 3
-"""Recoveries of a step that are judged through the rest of the model."""
+from toolchain.pruning.memory import STEP_TOKENS
 
 
 class Judge:
@@ -124,33 +119,6 @@ def judged_part(batches: Sequence[Batch]) -> list[Batch]:
         chosen.append(batch)
         tokens += int(batch.mask.sum())
     return chosen
-
-
-def shortlist(
-    batches: Sequence[Batch],
-    candidates: Sequence[Mapping[str, Tensor]],
-    wanted: Sequence[Tensor],
-    always: str,
-) -> list[str]:
-    """The candidate `always`, and of the others the SHORTLIST nearest to the wanted stream.
-
-    The distance is the mean over real tokens of ‖h - h*‖² / ‖h*‖², so that the few tokens of huge
-    norm (attention sinks) do not decide alone.
-
-    Args:
-        batches: the held-out text.
-        candidates: per batch, the residual stream [b, t, hidden_size] after the block, by name.
-        wanted: per batch, the stream h* that it should be.
-        always: what is on the list however far away it is.
-    """
-    distances = {name: 0.0 for name in candidates[0] if name != always}
-    for batch, states, target in zip(batches, candidates, wanted, strict=True):
-        reference = target[batch.mask]
-        scale = reference.square().sum(-1)
-        for name in distances:
-            distance = (states[name][batch.mask] - reference).square().sum(-1)
-            distances[name] += float((distance / scale).sum())
-    return [always, *sorted(distances, key=distances.__getitem__)[:SHORTLIST]]
 
 
 def _rows(hidden: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:

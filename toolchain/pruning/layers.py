@@ -49,7 +49,8 @@ class TensorStore:
         """Read the layer at `place` back."""
         from safetensors.torch import load_file
 
-        return load_file(self._path(place))
+        tensors: dict[str, Tensor] = load_file(self._path(place))
+        return tensors
 
     def _path(self, place: int) -> Path:
         return self._folder / f"layer-{place:05d}.safetensors"

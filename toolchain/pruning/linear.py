@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from toolchain.pruning.memory import SOLVED_AT_A_TIME as PANEL
+
 LARGEST_DAMPING = 1.0
-PANEL = 512
-"""Rows or columns that are in float64 at a time beside the one matrix."""
 
 
 def damp_(matrix: Tensor, damping: float) -> Tensor:

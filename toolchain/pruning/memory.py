@@ -2,37 +2,90 @@
 
 from __future__ import annotations
 
-from toolchain.model.spec import ModelSpec
+from runtime_py.schema import LayerShape
+from toolchain.model.spec import BYTES_PER_ELEMENT, ModelSpec
 from toolchain.recipe import PruneSettings
 
 FLOAT_BYTES = 4
+DOUBLE_BYTES = 8
 
-CHUNK_LOGITS = 1 << 23
-"""Logits that the held-out judge makes at a time: positions by vocabulary (32 MiB of float32)."""
+SLICE_ELEMENTS = 1 << 24
+"""Elements of the head in float32 at a time (64 MiB); a smaller head is kept whole."""
 
-_LOGIT_COPIES = 6
-"""Logits, log-probabilities and their products, of the dense model and of a candidate."""
-_CANDIDATES = 6
-"""No recovery, and one for each target."""
+CHUNK_LOGITS = 1 << 21
+"""Logits at a time: positions by vocabulary entries (8 MiB of float32)."""
+
+WIDEST_ACTIVATION = 1 << 23
+"""Elements of an MLP's inner activation for one batch (32 MiB of float32; there are several)."""
+
+SOLVED_AT_A_TIME = 512
+"""Rows or columns that are in float64 at a time beside the one matrix."""
+
+STEP_TOKENS = 2048
+"""Held-out tokens that judge a single step; all of them judge the whole."""
+
+_ACTIVATIONS = 5
+"""Inner activations of one batch: gate, its activation, up, their product, and the real tokens'."""
+_TARGETS = 3
+"""Targets that least squares is tried with; with no recovery, one candidate more."""
 _HELD_OUT_SHARE = 1 / 8
-_SQUARES = 10
-"""Gram matrix, its damped copy, factor and inverse, most in float64, in float32 units of d²."""
-_PRODUCTS = 30
-"""Cross products by target and candidate weights, most in float64, in float32 units of d·m."""
+_STREAMS = 2
+"""The dense model's and the pruned one's."""
 
 
 def predict_peak_bytes(spec: ModelSpec, settings: PruneSettings) -> int:
-    """Peak bytes of pruning on one device, without the interpreter and its libraries.
+    """Peak bytes of pruning on one device in one pass, without the interpreter and its libraries.
 
-    The outer tensors; three versions of one layer (dense, pruned, pruned without recovery); the
-    statistics of the widest projection; two streams of calibration activations and one of held-out
-    activations for each candidate; the judge's logits; and the weight file, which is mapped.
+    The largest of what is there at once while the statistics of a layer are collected, while its
+    units are scored, while its projection is solved for, while candidates are judged, and while the
+    tables are written; the hidden states are there all the time.
     """
-    layer = max(map(spec.layer_parameters, spec.layers))
-    width = max(max(s.intermediate_size, s.num_attention_heads * s.head_dim) for s in spec.layers)
-    tables = spec.vocab_size * spec.hidden_size * (1 if spec.tie_word_embeddings else 2)
-    statistics = _SQUARES * width * width + _PRODUCTS * width * spec.hidden_size
+    stored = BYTES_PER_ELEMENT[spec.dtype]
+    table = spec.vocab_size * spec.hidden_size
+    phases = [_tables(spec) * table * stored]
+    for shape in dict.fromkeys(spec.layers):
+        layer = spec.layer_parameters(shape)
+        # As stored, cut so far, and in float32.
+        weights = layer * (2 * stored + FLOAT_BYTES)
+        work = [_collecting(), *_solving(spec, shape, settings, stored), _judging(spec, layer)]
+        phases += [weights + bytes_then for bytes_then in work]
+    head = FLOAT_BYTES * min(table, SLICE_ELEMENTS)
+    return int(max(phases) + _hidden_states(spec, settings) + head)
+
+
+def _tables(spec: ModelSpec) -> int:
+    return 1 if spec.tie_word_embeddings else 2
+
+
+def _collecting() -> int:
+    return _ACTIVATIONS * FLOAT_BYTES * WIDEST_ACTIVATION
+
+
+def _solving(
+    spec: ModelSpec, shape: LayerShape, settings: PruneSettings, stored: int
+) -> tuple[int, int]:
+    """Bytes while scoring and while recovering the layer's widest projection."""
+    width = max(shape.intermediate_size, shape.num_attention_heads * shape.head_dim)
+    kept = width * (1 - settings.ratio)
+    weight = width * spec.hidden_size
+    statistics = FLOAT_BYTES * (width * width + 3 * weight)
+    panels = 3 * DOUBLE_BYTES * SOLVED_AT_A_TIME * width
+    scoring = statistics + DOUBLE_BYTES * width * width + panels
+    rows = kept * spec.hidden_size
+    targets = (_TARGETS + 2) * FLOAT_BYTES * rows + (_TARGETS + 1) * stored * rows
+    recovering = statistics + DOUBLE_BYTES * kept * kept + targets + panels
+    return scoring, int(recovering)
+
+
+def _judging(spec: ModelSpec, layer: int) -> int:
+    stored = BYTES_PER_ELEMENT[spec.dtype]
+    candidates = (_TARGETS + 1) * FLOAT_BYTES * STEP_TOKENS * spec.hidden_size
+    logits = 4 * FLOAT_BYTES * CHUNK_LOGITS
+    return layer * (FLOAT_BYTES + stored) + candidates + logits
+
+
+def _hidden_states(spec: ModelSpec, settings: PruneSettings) -> float:
+    """Both streams of the calibration text, and those and the dense end of the held-out text."""
     tokens = settings.samples * settings.seq_len
-    streams = (2 + _CANDIDATES * _HELD_OUT_SHARE) * tokens * spec.hidden_size
-    floats = tables + 3 * layer + statistics + streams + _LOGIT_COPIES * CHUNK_LOGITS
-    return int(FLOAT_BYTES * floats) + spec.weight_bytes
+    streams = _STREAMS + (_STREAMS + 1) * _HELD_OUT_SHARE
+    return streams * tokens * spec.hidden_size * FLOAT_BYTES

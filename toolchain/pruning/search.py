@@ -232,14 +232,11 @@ class Search:
         if self._gradients is None:
             bench = self._bench
             self._gradients = GradientStore(bench.work / "gradients")
-            if (bench.layer_count - 1, bench.blocks[-1].part) not in self._gradients:
-                decoder = bench.decoder(bench.layer_count)
-                model = DenseModel(
-                    decoder, bench.dense_layer, bench.source.family, self._spec.layers
-                )
-                samples = bench.samples.training[:DRAFT_SAMPLES]
-                how = GradientPass()
-                collect_gradients(model, samples, self._gradients, how, bench.progress)
+            decoder = bench.decoder(bench.layer_count)
+            model = DenseModel(decoder, bench.dense_layer, bench.source.family, self._spec.layers)
+            samples = bench.samples.training[:DRAFT_SAMPLES]
+            how = GradientPass()
+            collect_gradients(model, samples, self._gradients, how, bench.progress)
         return self._gradients
 
 

@@ -13,7 +13,7 @@ from toolchain.calibrate.stats import ProjectionStatistics
 from toolchain.model.block import Block
 from toolchain.model.compact import MLP, read_projection, write_projection
 from toolchain.pruning.flow import DENSE, PRUNED, Batch
-from toolchain.pruning.recovery import Problem, Recovered, SharedRecovery
+from toolchain.pruning.recovery import TARGETS, Problem, Recovered, SharedRecovery
 from toolchain.pruning.targets import MIXTURES, kept_rows, problem, targets
 
 Score = Callable[[ProjectionStatistics, Tensor, int], Tensor]
@@ -124,20 +124,24 @@ def candidates(
         weight: W, [d, m] in their dtype.
         columns: kept columns of X, [k].
         has_bias: whether the projection has a bias.
-        only: the one target that is wanted; None: all.
+        only: the one target that is wanted; None: all that the method is tried with.
     """
     kept = kept_rows(statistics, weight, columns, has_bias)
     yield NONE, Recovered(kept.weight)
-    wanted, mixtures = targets(statistics, weight, columns), MIXTURES
-    if only is not None:
-        first, second = MIXTURES.get(only, (only, only))
-        wanted, mixtures = {only: wanted[first].mixed_with(wanted[second])}, {}
-    if isinstance(recover, SharedRecovery):
-        yield from recover.fit(kept, wanted, mixtures)
+    known = targets(statistics, weight, columns)
+    shared = recover if isinstance(recover, SharedRecovery) else None
+    names = (only,) if only else (shared.tried if shared else TARGETS)
+    # The mean of two targets that are fitted anyway is left to the method, to which it is free.
+    later = {n: p for n, p in MIXTURES.items() if n in names and shared and set(p) <= set(names)}
+    mixed = [n for n in names if n in MIXTURES and n not in later]
+    wanted = {name: target for name, target in known.items() if name in names}
+    wanted |= {n: known[MIXTURES[n][0]].mixed_with(known[MIXTURES[n][1]]) for n in mixed}
+    del known
+    if shared is not None:
+        yield from shared.fit(kept, wanted, later)
         return
     gram = kept.gram()
-    mixed = {name: wanted[a].mixed_with(wanted[b]) for name, (a, b) in mixtures.items()}
-    for name, target in {**wanted, **mixed}.items():
+    for name, target in wanted.items():
         yield name, recover(problem(kept, target, gram))
 
 

@@ -31,7 +31,7 @@ from toolchain.model.compact import (
 from toolchain.progress import Progress
 from toolchain.pruning.flow import DENSE, PRUNED, advance_
 from toolchain.pruning.gradients import GradientStore
-from toolchain.pruning.judge import judged_part, shortlist
+from toolchain.pruning.judge import judged_part
 from toolchain.pruning.layers import FinishedLayer, LayerStore, with_zero_biases
 from toolchain.pruning.step import (
     NONE,
@@ -181,9 +181,6 @@ class Pruner:
         results, notes = as_stored(narrow, step.block, found)
         del statistics, score, weight, found  # the largest matrices; what follows is forward passes
         divergences = {} if only else self._compare(step, columns, results)
-        if divergences:
-            unjudged = [name for name in results if name not in divergences]
-            notes += [f"{name}: farther from the dense stream, not judged" for name in unjudged]
         chosen = min(divergences, key=divergences.__getitem__) if divergences else list(results)[-1]
         decision = Decision(step.index, part, count, before, chosen, divergences, notes)
         return results[chosen], units, decision
@@ -210,12 +207,11 @@ class Pruner:
     def _compare(
         self, step: _Step, columns: Tensor, results: Mapping[str, Tensors]
     ) -> dict[str, float]:
-        """Held-out KL of the nearest candidates, with the rest of the model still dense."""
+        """Held-out KL of each candidate, with the rest of the model still dense."""
         bench, block = self._bench, step.block
         rows = columns.to(bench.device)
-        scale = self._structure.scales[step.place]
         held_out = judged_part(self._held_out)
-        ends, wanted = [], []
+        ends = []
         for batch in held_out:
             hidden = batch.hidden[PRUNED].to(bench.device)
             inputs = block.inputs(step.whole, hidden)[..., rows]
@@ -225,10 +221,6 @@ class Pruner:
                     for name, tensors in results.items()
                 }
             )
-            dense = batch.hidden[DENSE].to(bench.device)
-            wanted.append(scale * block.apply(step.dense, dense).cpu())
-        names = shortlist(held_out, ends, wanted, NONE)
-        ends = [{name: states[name] for name in names} for states in ends]
         later = bench.blocks[bench.blocks.index(block) + 1 :]
         rest = [(next_block, step.whole) for next_block in later]
         return self._judge.divergences(held_out, ends, step.place + 1, rest)

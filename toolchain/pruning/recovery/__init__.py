@@ -15,6 +15,9 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+TARGETS = ("own", "dense", "residual", "own+dense", "own+residual")
+"""What a projection may be fitted to; see `toolchain.pruning.targets`."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -81,6 +84,11 @@ class Target:
 @runtime_checkable
 class SharedRecovery(Protocol):
     """A recovery that solves for all targets of a projection together."""
+
+    @property
+    def tried(self) -> tuple[str, ...]:
+        """The targets of `toolchain.pruning.targets` that are worth a solve and a judgement."""
+        ...
 
     def __call__(self, problem: Problem) -> Recovered:
         """Fit one target."""

@@ -26,6 +26,8 @@ class LowRank:
     the trace. The correction is a matrix like any other, and is added to the weights.
     """
 
+    tried = least_squares.tried
+
     def __init__(self, share: float = SHARE) -> None:
         self._share = share
 

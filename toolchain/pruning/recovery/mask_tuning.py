@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from toolchain.pruning.linear import factorise, quadratic_, row_panels, solve_
-from toolchain.pruning.recovery import KeptRows, Problem, Recovered, Target, alone
+from toolchain.pruning.recovery import TARGETS, KeptRows, Problem, Recovered, Target, alone
 
 DAMPING = 1e-3
 LARGEST_FACTOR = 10.0
@@ -24,6 +24,8 @@ class MaskTuning:
     cannot be trusted: this projection alone keeps μ = 1, with a note. μ is linear in T, so one
     factorisation serves every target.
     """
+
+    tried = TARGETS
 
     def __call__(self, problem: Problem) -> Recovered:
         """Tune to the target of `problem`."""
