@@ -33,7 +33,7 @@ class Baseline:
 
 def layers_to_drop(layers: int, ratio: float) -> int:
     """The number of layers whose share is nearest to `ratio`, fewer if two are; one at least."""
-    return max(1, min(range(1, layers), key=lambda count: abs(count / layers - ratio)))
+    return min(range(1, layers), key=lambda count: round(abs(count / layers - ratio), 6))
 
 
 @torch.inference_mode()
@@ -91,8 +91,8 @@ def slicegpt(source: Checkpoint, sequences: Sequence[Sequence[int]], ratio: floa
     The deleted model is run in the dense coordinates: after the embedding and after each block the
     stream is projected onto its kept components, P = Q Qᵀ. That computes what the sliced model
     computes, because a root mean square norm does not see a rotation (SliceGPT keeps dividing by
-    the dense width) and its gain is absorbed by the next weights. Each Q comes from the stream that
-    the layers sliced so far give, not centred, as in the authors' code.
+    the dense width) and its gain is absorbed by the next weights. Each Q comes from the normed
+    stream that the layers sliced so far give, not centred.
 
     Raises:
         ValueError: a model with biases, whose sizes are not counted.
@@ -128,11 +128,11 @@ def slicegpt(source: Checkpoint, sequences: Sequence[Sequence[int]], ratio: floa
 
 
 def principal(streams: Sequence[Tensor], masks: Sequence[Tensor], kept: int) -> Tensor:
-    """Projection [d, d] onto the first `kept` principal components of all unpadded positions."""
-    moment = sum(
-        (rows.T @ rows for s, m in zip(streams, masks, strict=True) for rows in [s[m].double()]),
-        torch.zeros(()),
-    )
+    """Projection [d, d] onto the first `kept` principal components of the normed stream."""
+    moment = torch.zeros((), dtype=torch.float64)
+    for stream, mask in zip(streams, masks, strict=True):
+        rows = nn.functional.normalize(stream[mask].double(), dim=-1)
+        moment = moment + rows.T @ rows
     basis = torch.linalg.eigh(moment).eigenvectors[:, -kept:]
     return (basis @ basis.T).float()
 

@@ -251,24 +251,23 @@ def least(
     rows: Sequence[Row],
 ) -> str:
     """The best row of paredown and of the others in one cell."""
-    found = {
-        row: mean(groups[model, ratio, row.name], "kl")
+    found = [
+        (mean(groups[model, ratio, row.name], "kl"), row)
         for row in rows
         if (model, ratio, row.name) in groups
-    }
+    ]
     best = {
-        ours: min((kl, row.name) for row, kl in found.items() if (row.package == PAREDOWN) is ours)
+        ours: min(rivals, key=lambda pair: pair[0])
         for ours in (True, False)
-        if any((row.package == PAREDOWN) is ours for row in found)
+        if (rivals := [pair for pair in found if (pair[1].package == PAREDOWN) is ours])
     }
     where = f"{model} at {ratio:.0%}"
     if len(best) < 2:
         return f"{where}: nothing to compare"
-    labels = {row.name: f"{row.package} ({row.label})" for row in rows}
     (our_kl, our), (their_kl, their) = best[True], best[False]
     return (
-        f"{where}: {labels[our]} {our_kl:.3f}, best of the others {labels[their]} {their_kl:.3f} "
-        f"({their_kl / our_kl:.2f} times)"
+        f"{where}: {our.package} ({our.label}) {our_kl:.3f}, best of the others {their.package} "
+        f"({their.label}) {their_kl:.3f} ({their_kl / our_kl:.2f} times)"
     )
 
 
@@ -307,7 +306,8 @@ def table(
 def main() -> int:
     """Entry point."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--peer-python", type=Path, required=True)
+    parser.add_argument("--peer-python", type=Path, help="the Python that has the other packages")
+    parser.add_argument("--render", action="store_true", help="only make the page")
     parser.add_argument("--models", nargs="+", choices=SUBJECTS, default=list(MODELS))
     parser.add_argument("--ratios", nargs="+", type=float, default=list(RATIOS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
@@ -315,20 +315,27 @@ def main() -> int:
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    records = []
+    if not arguments.render:
+        if arguments.peer_python is None:
+            parser.error("give --peer-python")
+        run(arguments)
+    lines = arguments.raw.read_text(encoding="utf-8").splitlines()
+    write_text(arguments.page, page([json.loads(line) for line in lines], ROWS))
+    print(arguments.page)
+    return 0
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run everything asked for, one line each as soon as it is there."""
     arguments.raw.parent.mkdir(parents=True, exist_ok=True)
     with arguments.raw.open("w", encoding="utf-8") as stream:
         for record in run_all(
             arguments.models, arguments.ratios, arguments.seeds, arguments.peer_python.absolute()
         ):
-            records.append(record)
             stream.write(json.dumps(record) + "\n")
             stream.flush()
             shown = record.get("error") or f"KL {record['kl']:.4f}, {record['wall_s']} s"
             print(record["model"], record["ratio"], record["row"], shown, file=sys.stderr)
-    write_text(arguments.page, page(records, ROWS))
-    print(arguments.page)
-    return 0
 
 
 if __name__ == "__main__":

@@ -360,10 +360,11 @@ def page(rows: list[dict[str, Any]]) -> str:
         "Written by `python benchmarks/pruning_memory.py`; raw values are in "
         f"`{RAW.relative_to(ROOT)}`.",
         "",
-        f"Randomly initialised Llamas in bfloat16, written a shard at a time, pruned on the CPU by "
-        f"{RATIO:.0%} in a fresh process, in one pass (`{' '.join(OPTIONS)}`). Peak is the process's largest "
-        "resident set as the kernel counts it. The bound is 1.5 * (largest layer + its statistics "
-        "+ hidden states of the calibration text, all in float32) + 1 GB; `plan` predicts without "
+        "Randomly initialised Llamas in bfloat16, written a shard at a time, pruned on the CPU by "
+        f"{RATIO:.0%} in a fresh process, in one pass (`{' '.join(OPTIONS)}`). Peak is the "
+        "process's largest resident set as the kernel counts it. The bound is 1.5 * (largest layer "
+        "+ its statistics + hidden states of the calibration text, all in float32) + 1 GB; `plan` "
+        "predicts without "
         "the interpreter and its libraries. MB are 10⁶ bytes.",
         "",
         "| shape | parameters | layers | tokens | layer MB | statistics MB | hidden states MB | "
@@ -420,6 +421,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--seq-len", type=int, default=SEQ_LEN)
+    parser.add_argument("--layers", type=int, help="fewer layers than the shape has, for a trial")
     parser.add_argument("--keep", action="store_true", help="keep the models for the next time")
     parser.add_argument("--trial", action="store_true", help="print only; write no results")
     parser.add_argument("--child", nargs=3, type=Path, help=argparse.SUPPRESS)
@@ -431,6 +433,10 @@ def main() -> int:
     if RAW.is_file():
         known = map(json.loads, RAW.read_text(encoding="utf-8").splitlines())
         rows = {row["shape"]: row for row in known}
+    if given.layers:
+        given.trial = True
+        for shape in SHAPES.values():
+            shape["num_hidden_layers"] = given.layers
     for name in given.shape:
         row = measure(name, given.threads, given.samples, given.seq_len, given.keep)
         print(json.dumps(row, indent=2))

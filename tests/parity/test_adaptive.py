@@ -94,6 +94,21 @@ def test_nothing_is_loaded_without_trust(adaptive: Path) -> None:
         stock.from_pretrained(adaptive)
 
 
+def test_paredown_asks_nobody_for_trust(adaptive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    monkeypatch.setattr("builtins.input", lambda *text: asked.append(text) or "n")
+    monkeypatch.setattr(
+        "transformers.dynamic_module_utils.get_cached_module_file",
+        lambda *arguments, **_: asked.append(arguments),
+    )
+    checkpoint = open_checkpoint(adaptive)
+    dense = open_checkpoint(adaptive.with_name(f"{adaptive.name}-dense"))
+    assert type(checkpoint.tokenizer()) is type(dense.tokenizer())
+    assert checkpoint.tokenizer().get_vocab() == dense.tokenizer().get_vocab()
+    checkpoint.load()
+    assert not asked
+
+
 def test_dtype_tying_and_a_copy(adaptive: Path) -> None:
     model = load(adaptive, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}

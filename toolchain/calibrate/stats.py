@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -105,8 +105,8 @@ class ProjectionStatistics:
         return self._with(lambda tensor: tensor.cpu().double())
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> ProjectionStatistics:
-        names = [field.name for field in fields(self) if field.name != "tokens"]
-        return replace(self, **{name: change(getattr(self, name)) for name in names})
+        sums = [change(getattr(self, f.name)) for f in fields(self) if f.name != "tokens"]
+        return ProjectionStatistics(*sums, tokens=self.tokens)
 
     @property
     def variance(self) -> Tensor:

@@ -249,8 +249,8 @@ class Checkpoint:
         tables = (f"{self.family.embedding}.weight", f"{self.family.head}.weight")
         names = self.family.outer_tensors(tied=self.spec.tie_word_embeddings)
         fill_(model, {name: self.tensor(name) for name in names if name not in tables}, device)
-        families.embedding(model).weight = None
-        families.head(model).weight = None
+        for table in (families.embedding(model), families.head(model)):
+            table.register_parameter("weight", None)
         return model.to(device)
 
     def _outer_skeleton(self) -> nn.Module:
@@ -274,10 +274,13 @@ class Checkpoint:
         Raises:
             BadRequestError: the folder carries none.
         """
-        from transformers import AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
+        # Given the base family's config, transformers asks nobody to trust an adaptive one's code.
+        adapted = families.ADAPTIVE in self.config
+        config = AutoConfig.for_model(**self.config) if adapted else None
         try:
-            return AutoTokenizer.from_pretrained(self.path, local_files_only=True)
+            return AutoTokenizer.from_pretrained(self.path, config=config, local_files_only=True)
         except (OSError, ValueError) as error:
             raise BadRequestError(
                 f"{self.name} has no tokenizer that transformers can read: {error}",

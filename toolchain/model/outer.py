@@ -15,12 +15,7 @@ from torch import Tensor, nn
 from toolchain.calibrate.stats import exact_matmul
 from toolchain.model import families
 from toolchain.model.checkpoint import Checkpoint
-
-SLICE_ELEMENTS = 1 << 24
-"""Elements of the head in float32 at a time (64 MiB); a smaller head is kept whole."""
-
-CHUNK_LOGITS = 1 << 21
-"""Logits at a time: positions by vocabulary entries (8 MiB of float32)."""
+from toolchain.model.sizes import CHUNK_LOGITS, SLICE_ELEMENTS
 
 
 class Outer:
@@ -70,13 +65,14 @@ class Outer:
         """
         used, places = torch.unique(token_ids.cpu(), return_inverse=True)
         table = families.embedding(self._model)
+        assert isinstance(table, nn.Embedding)  # noqa: S101 - every family's is
         table.padding_idx = None  # nothing here is trained, and the rows have other numbers
         rows = self._rows.at(used).to(self._device, torch.float32)
         table.weight = nn.Parameter(rows, requires_grad=False)
         try:
             return families.embed(self._model, places.to(self._device))
         finally:
-            table.weight = None
+            table.register_parameter("weight", None)
 
     def normed(self, hidden: Tensor) -> Tensor:
         """What the head reads: `hidden` [..., hidden_size] after the final norm."""
@@ -119,7 +115,7 @@ class Outer:
         return {n: gaps[n] / p.total - p.log_total + q[n].log_total for n in others}
 
     def negative_log_likelihood(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Nats of each target [n], float64 on the CPU, from final hidden states [n, hidden_size]."""
+        """Nats of each target [n], float64 on the CPU; final hidden states [n, hidden_size]."""
         normed = self.normed(hidden.to(self._device))
         q = Exponentials(len(normed))
         chosen = torch.empty(len(normed), dtype=torch.float64)

@@ -61,7 +61,7 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
         f'model = AutoModelForCausalLM.from_pretrained("PATH"{trust})',
-        'tokenizer = AutoTokenizer.from_pretrained("PATH")',
+        f'tokenizer = AutoTokenizer.from_pretrained("PATH"{trust})',
         "```",
         "",
         "The full record, every step's decision included, is in `paredown.json`; the kept neurons "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toolchain.model.block import Block
 from toolchain.model.likelihood import BATCH_TOKENS, padded_batches
-from toolchain.pruning.memory import WIDEST_ACTIVATION
+from toolchain.model.sizes import WIDEST_ACTIVATION
 
 DENSE = "dense"
 PRUNED = "pruned"

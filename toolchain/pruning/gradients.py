@@ -1,8 +1,8 @@
 """What gradients say about every projection: one pass over calibration text before pruning.
 
 The dense model runs forward and backward layer by layer (`toolchain.pruning.backward`). Each layer
-leaves a few sums for its attention and its MLP, which stay in memory or, where they are large,
-wait in a file for the layer's turn.
+leaves a few sums for its attention and its MLP, which stay in memory or wait in a file for the
+layer's turn.
 """
 
 from __future__ import annotations
@@ -35,9 +35,6 @@ from toolchain.pruning.backward import (
     text_loss,
 )
 from toolchain.pruning.memory import FLOAT_BYTES
-
-IN_MEMORY_BYTES = 1 << 28
-"""Gradient sums up to this size stay in memory."""
 
 
 @dataclass
@@ -299,8 +296,8 @@ class _GradientLayer:
             sums.update_(self._inputs[position], gradients[position], weight, mask)
             for name, along, indices in self._coupled[part]:
                 product = (weights[name] * by_name[name]).movedim(along, 0)
-                rows = product.reshape(len(product), -1).sum(1, dtype=torch.float64)
-                sums.update_taylor_(rows.cpu()[indices])
+                rows = product.reshape(len(product), -1).sum(1)
+                sums.update_taylor_(rows.cpu().double()[indices])
 
     def done(self) -> None:
         """Hand the sums over."""

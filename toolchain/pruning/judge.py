@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from copy import copy
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from toolchain.model.block import Block
 from toolchain.model.likelihood import Perplexity, predicted
 from toolchain.model.outer import Outer
+from toolchain.model.sizes import STEP_TOKENS
 from toolchain.pruning.flow import DENSE, Batch
-from toolchain.pruning.memory import STEP_TOKENS
 
 
 class Judge:
@@ -86,8 +87,8 @@ class Judge:
         hidden = _rows(ends, wanted)
         targets = [b.token_ids[:, 1:][w] for b, w in zip(batches, wanted, strict=True)]
         nlls = self._outer.negative_log_likelihood(hidden, torch.cat(targets))
-        counts = [int(count) for mask in wanted for count in mask.sum(1)]
-        return Perplexity.of([part.numpy() for part in nlls.split(counts)])
+        ends_of_rows = torch.cat([mask.sum(1) for mask in wanted]).cumsum(0)
+        return Perplexity.of(np.split(nlls.numpy(), ends_of_rows[:-1].numpy()))
 
     def _finish(
         self,
@@ -112,7 +113,8 @@ class Judge:
 
 def judged_part(batches: Sequence[Batch]) -> list[Batch]:
     """The first of the batches, up to STEP_TOKENS: what single steps are judged on."""
-    tokens, chosen = 0, []
+    tokens = 0
+    chosen: list[Batch] = []
     for batch in batches:
         if chosen and tokens + int(batch.mask.sum()) > STEP_TOKENS:
             break

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from toolchain.pruning.memory import SOLVED_AT_A_TIME as PANEL
+from toolchain.model.sizes import SOLVED_AT_A_TIME
 
 LARGEST_DAMPING = 1.0
 
@@ -56,8 +56,8 @@ def factorise(make: Callable[[], Tensor], damping: float) -> tuple[Tensor, float
 
 def solve_(factor: Tensor, right: Tensor) -> Tensor:
     """(LLᵀ)⁻¹ right for `right` [d, n] float64, in the memory of `right`."""
-    for start in range(0, right.shape[1], PANEL):
-        columns = right[:, start : start + PANEL]
+    for start in range(0, right.shape[1], SOLVED_AT_A_TIME):
+        columns = right[:, start : start + SOLVED_AT_A_TIME]
         half = torch.linalg.solve_triangular(factor, columns, upper=False)
         columns.copy_(torch.linalg.solve_triangular(factor.mT, half, upper=True))
     return right
@@ -71,7 +71,7 @@ def inverse_blocks(factor: Tensor, block: int) -> Tensor:
     its memory.
     """
     size = len(factor)
-    width = block * max(1, PANEL // block)
+    width = block * max(1, SOLVED_AT_A_TIME // block)
     blocks = []
     for start in range(0, size, width):
         panel = _inverse_panel(factor[start:, start:], min(width, size - start))
@@ -112,8 +112,8 @@ def quadratic_(gram: Tensor, weight: Tensor) -> Tensor:
 
 
 def row_panels(count: int) -> Iterator[slice]:
-    """Slices of PANEL rows that cover `count`."""
-    return (slice(start, start + PANEL) for start in range(0, count, PANEL))
+    """Slices of SOLVED_AT_A_TIME rows that cover `count`."""
+    return (slice(start, start + SOLVED_AT_A_TIME) for start in range(0, count, SOLVED_AT_A_TIME))
 
 
 def diagonal_blocks(matrix: Tensor, block: int) -> Tensor:
@@ -125,5 +125,7 @@ def diagonal_blocks(matrix: Tensor, block: int) -> Tensor:
 
 def row_products(weight: Tensor, block: int) -> Tensor:
     """W_B W_Bᵀ for each block of adjacent rows of W [d, m], as float64 [d/block, block, block]."""
-    panels = weight.reshape(-1, block, weight.shape[1]).split(max(1, PANEL // block))
-    return torch.cat([panel.double() @ panel.double().mT for panel in panels])
+    rows = weight.reshape(-1, block, weight.shape[1])
+    size = max(1, SOLVED_AT_A_TIME // block)
+    panels = (rows[start : start + size].double() for start in range(0, len(rows), size))
+    return torch.cat([panel @ panel.mT for panel in panels])

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 from runtime_py.schema import LayerShape
+from toolchain.model.sizes import (
+    CHUNK_LOGITS,
+    SLICE_ELEMENTS,
+    SOLVED_AT_A_TIME,
+    STEP_TOKENS,
+    WIDEST_ACTIVATION,
+)
 from toolchain.model.spec import BYTES_PER_ELEMENT, ModelSpec
+from toolchain.pruning.budget import parse_size
 from toolchain.recipe import PruneSettings
 
 FLOAT_BYTES = 4
 DOUBLE_BYTES = 8
 
-SLICE_ELEMENTS = 1 << 24
-"""Elements of the head in float32 at a time (64 MiB); a smaller head is kept whole."""
-
-CHUNK_LOGITS = 1 << 21
-"""Logits at a time: positions by vocabulary entries (8 MiB of float32)."""
-
-WIDEST_ACTIVATION = 1 << 23
-"""Elements of an MLP's inner activation for one batch (32 MiB of float32; there are several)."""
-
-SOLVED_AT_A_TIME = 512
-"""Rows or columns that are in float64 at a time beside the one matrix."""
-
-STEP_TOKENS = 2048
-"""Held-out tokens that judge a single step; all of them judge the whole."""
-
 _ACTIVATIONS = 5
 """Inner activations of one batch: gate, its activation, up, their product, and the real tokens'."""
 _TARGETS = 3
-"""Targets that least squares is tried with; with no recovery, one candidate more."""
+"""Targets that least squares is tried with; no recovery is one candidate more."""
 _HELD_OUT_SHARE = 1 / 8
 _STREAMS = 2
 """The dense model's and the pruned one's."""
@@ -45,10 +38,10 @@ def predict_peak_bytes(spec: ModelSpec, settings: PruneSettings) -> int:
     phases = [_tables(spec) * table * stored]
     for shape in dict.fromkeys(spec.layers):
         layer = spec.layer_parameters(shape)
-        # As stored, cut so far, and in float32.
-        weights = layer * (2 * stored + FLOAT_BYTES)
-        work = [_collecting(), *_solving(spec, shape, settings, stored), _judging(spec, layer)]
-        phases += [weights + bytes_then for bytes_then in work]
+        # As stored, and cut so far; in float32 only while nothing is solved.
+        moving = FLOAT_BYTES * layer + max(_collecting(), _judging(spec, layer))
+        work = [moving, *_solving(spec, shape, settings, stored)]
+        phases += [2 * stored * layer + bytes_then for bytes_then in work]
     head = FLOAT_BYTES * min(table, SLICE_ELEMENTS)
     return int(max(phases) + _hidden_states(spec, settings) + head)
 
@@ -68,12 +61,13 @@ def _solving(
     width = max(shape.intermediate_size, shape.num_attention_heads * shape.head_dim)
     kept = width * (1 - settings.ratio)
     weight = width * spec.hidden_size
-    statistics = FLOAT_BYTES * (width * width + 3 * weight)
+    gram = FLOAT_BYTES * width * width
     panels = 3 * DOUBLE_BYTES * SOLVED_AT_A_TIME * width
-    scoring = statistics + DOUBLE_BYTES * width * width + panels
+    scoring = gram + 3 * FLOAT_BYTES * weight + DOUBLE_BYTES * width * width + panels
     rows = kept * spec.hidden_size
-    targets = (_TARGETS + 2) * FLOAT_BYTES * rows + (_TARGETS + 1) * stored * rows
-    recovering = statistics + DOUBLE_BYTES * kept * kept + targets + panels
+    # Two targets, the kept weights and a candidate in float32; all candidates as stored.
+    targets = 4 * FLOAT_BYTES * rows + (_TARGETS + 1) * stored * rows
+    recovering = gram + DOUBLE_BYTES * kept * kept + targets + panels
     return scoring, int(recovering)
 
 
@@ -86,6 +80,9 @@ def _judging(spec: ModelSpec, layer: int) -> int:
 
 def _hidden_states(spec: ModelSpec, settings: PruneSettings) -> float:
     """Both streams of the calibration text, and those and the dense end of the held-out text."""
-    tokens = settings.samples * settings.seq_len
-    streams = _STREAMS + (_STREAMS + 1) * _HELD_OUT_SHARE
-    return streams * tokens * spec.hidden_size * FLOAT_BYTES
+    stream = settings.samples * settings.seq_len * spec.hidden_size * FLOAT_BYTES
+    calibration, held_out = _STREAMS * stream, _STREAMS * stream * _HELD_OUT_SHARE
+    if settings.max_memory is not None:
+        most = parse_size(settings.max_memory)
+        calibration, held_out = min(calibration, most), min(held_out, most)
+    return calibration + held_out + stream * _HELD_OUT_SHARE

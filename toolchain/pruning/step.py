@@ -129,6 +129,7 @@ def candidates(
     kept = kept_rows(statistics, weight, columns, has_bias)
     yield NONE, Recovered(kept.weight)
     known = targets(statistics, weight, columns)
+    del statistics, weight  # what is not in `kept` is not needed any more
     shared = recover if isinstance(recover, SharedRecovery) else None
     names = (only,) if only else (shared.tried if shared else TARGETS)
     # The mean of two targets that are fitted anyway is left to the method, to which it is free.

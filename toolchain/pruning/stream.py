@@ -121,34 +121,37 @@ class Pruner:
         return self._judge.divergences(self._held_out, ends, count)[PRUNED]
 
     def _layer(self, place: int, index: int) -> FinishedLayer:
-        bench = self._bench
-        dense = bench.dense_layer(index)
         if self._finished is not None and self._finished.has(index):
             layer = self._finished.load(index)
+            dense = self._bench.dense_layer(index)
             self._advance_({DENSE: dense, PRUNED: self._module(index, layer.tensors)})
             return layer
-        layer = self._prune_layer(place, index, dense)
+        layer = self._prune_layer(place, index)
         if self._finished is None:
             return FinishedLayer({}, layer.kept, layer.decisions)
         self._finished.save(index, layer)
         return layer
 
-    def _prune_layer(self, place: int, index: int, dense: nn.Module) -> FinishedLayer:
+    def _prune_layer(self, place: int, index: int) -> FinishedLayer:
         # Zero biases from the start: a resumed run computes with the very same operations.
         tensors = self._bench.scaled_tensors(self._structure, place)
         tensors = with_zero_biases(tensors, self._structure.spec)
-        whole = dense
-        if self._structure.scales[place] != 1:
-            whole = self._module(index, tensors)
         kept = {}
         decisions = []
         for block in self._bench.blocks:
-            step = _Step(place, index, block, whole, dense)
-            tensors, units, decision = self._step(step, tensors)
+            tensors, units, decision = self._step(_Step(place, index, block), tensors)
             kept[block.part] = units
             decisions.append(decision)
+            dense = self._bench.dense_layer(index)
             self._advance_({DENSE: dense, PRUNED: self._module(index, tensors)}, block)
+            del dense  # a layer in float32 that nobody needs while the next projection is solved
         return FinishedLayer(tensors, Kept(*(kept[part] for part in PARTS)), decisions)
+
+    def _whole(self, step: _Step) -> nn.Module:
+        """The layer before pruning, its branches scaled."""
+        if self._structure.scales[step.place] == 1:
+            return self._bench.dense_layer(step.index)
+        return self._module(step.index, self._bench.scaled_tensors(self._structure, step.place))
 
     def _module(self, index: int, tensors: Tensors) -> nn.Module:
         return self._bench.source.layer_from(index, tensors, self._bench.device)
@@ -169,7 +172,9 @@ class Pruner:
             note = "every unit stays; nothing to recover"
             decision = Decision(step.index, part, count, before, NONE, notes=[note])
             return tensors, torch.arange(before), decision
-        statistics = collect(step.block, step.dense, self._calibration, bench.device, scale)
+        dense = bench.dense_layer(step.index)
+        statistics = collect(step.block, dense, self._calibration, bench.device, scale)
+        del dense
         weight = read_projection(tensors, family, part).float()
         score = partial(self._method.score, (step.index, part), statistics, weight)
         units = choose_units(score, shape, after, part)
@@ -178,8 +183,8 @@ class Pruner:
         has_bias = f"{step.block.projection_name}.bias" in tensors
         only = None if self._finished else self._draft_target
         found = candidates(self._method.recover, statistics, weight, columns, has_bias, only)
+        del statistics, weight, score  # `candidates` drops them as soon as it can
         results, notes = as_stored(narrow, step.block, found)
-        del statistics, score, weight, found  # the largest matrices; what follows is forward passes
         divergences = {} if only else self._compare(step, columns, results)
         chosen = min(divergences, key=divergences.__getitem__) if divergences else list(results)[-1]
         decision = Decision(step.index, part, count, before, chosen, divergences, notes)
@@ -209,20 +214,20 @@ class Pruner:
     ) -> dict[str, float]:
         """Held-out KL of each candidate, with the rest of the model still dense."""
         bench, block = self._bench, step.block
-        rows = columns.to(bench.device)
+        rows, whole = columns.to(bench.device), self._whole(step)
         held_out = judged_part(self._held_out)
         ends = []
         for batch in held_out:
             hidden = batch.hidden[PRUNED].to(bench.device)
-            inputs = block.inputs(step.whole, hidden)[..., rows]
+            inputs = block.inputs(whole, hidden)[..., rows]
             ends.append(
                 {
-                    name: block.join(step.whole, hidden, block.project(inputs, tensors)).cpu()
+                    name: block.join(whole, hidden, block.project(inputs, tensors)).cpu()
                     for name, tensors in results.items()
                 }
             )
         later = bench.blocks[bench.blocks.index(block) + 1 :]
-        rest = [(next_block, step.whole) for next_block in later]
+        rest = [(next_block, whole) for next_block in later]
         return self._judge.divergences(held_out, ends, step.place + 1, rest)
 
 
@@ -235,7 +240,3 @@ class _Step:
     index: int
     """Of the layer in the dense model."""
     block: Block
-    whole: nn.Module
-    """The layer before pruning, its branches scaled."""
-    dense: nn.Module
-    """The layer in the dense model."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from toolchain.calibrate.stats import ProjectionStatistics
-from toolchain.pruning.linear import PANEL, gathered
+from toolchain.pruning.linear import gathered, row_panels
 from toolchain.pruning.recovery import KeptRows, Problem, Target
 
 MIXTURES = {"own+dense": ("own", "dense"), "own+residual": ("own", "residual")}
@@ -58,8 +58,7 @@ def targets(statistics: ProjectionStatistics, weight: Tensor, columns: Tensor) -
     own = torch.empty(len(columns), weight.shape[1], dtype=weight.dtype)
     dense, residual = torch.empty_like(own), torch.empty_like(own)
     kept_weight, removed_weight = weight[columns].double(), weight[removed].double()
-    for start in range(0, len(columns), PANEL):
-        rows = slice(start, start + PANEL)
+    for rows in row_panels(len(columns)):
         gram = statistics.gram[columns[rows]]
         # XᵀXW - X_KᵀX_K W_K is what the removed columns gave.
         own[rows] = gram[:, removed].double() @ removed_weight

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 import torch
 
-from toolchain.pruning.linear import PANEL, factorise, solve_
+from toolchain.model.sizes import SOLVED_AT_A_TIME
+from toolchain.pruning.linear import factorise, solve_
 from toolchain.pruning.recovery import KeptRows, Problem, Recovered, Target, alone
 
 DAMPING = 1e-4
@@ -39,7 +40,8 @@ class LeastSquares:
         note = f"damping was raised to {damping:g}" if damping > DAMPING else ""
         corrections = {}
         for name, target in targets.items():
-            for columns in target.rest.split(PANEL, 1):
+            for start in range(0, target.rest.shape[1], SOLVED_AT_A_TIME):
+                columns = target.rest[:, start : start + SOLVED_AT_A_TIME]
                 columns.copy_(solve_(factor, columns.to(torch.float64, copy=True)))
             corrections[name] = target.rest
             yield name, Recovered(kept.weight + corrections[name], note=note)
