@@ -254,11 +254,3 @@ def versions() -> str:
         f"paredown {__version__}, python {platform.python_version()}, torch {torch.__version__}, "
         f"transformers {transformers.__version__}"
     )
-
-
-def spread(values: Sequence[float], digits: int) -> str:
-    """mean [lowest, highest], or the value alone where there is one."""
-    mean = f"{sum(values) / len(values):.{digits}f}"
-    if len(values) == 1:
-        return mean
-    return f"{mean} [{min(values):.{digits}f}, {max(values):.{digits}f}]"

@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from evaluation import SUBJECTS, Evaluation, machine, spread, versions
+from evaluation import SUBJECTS, Evaluation, machine, versions
+from pruning_page import mean, spread
 from stories3m import ROOT
 
 from toolchain.calibrate.sources import draw_samples, encode, read_documents
@@ -239,11 +240,6 @@ def page(records: Sequence[Record], rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mean(group: Sequence[Record], key: str) -> float:
-    """Mean over the draws."""
-    return float(sum(record[key] for record in group) / len(group))
-
-
 def least(
     groups: dict[tuple[str, float, str], list[Record]],
     model: str,
@@ -284,7 +280,7 @@ def table(
     here = [(row, groups[key]) for row in rows if (key := (model, ratio, row.name)) in groups]
     best = {key: min(mean(group, key) for _, group in here) for key in ("kl", "perplexity")}
     for row, group in here:
-        values = {key: spread([r[key] for r in group], 3) for key in best}
+        values = {key: spread(group, key, 3) for key in best}
         for key, value in values.items():
             values[key] = f"**{value}**" if mean(group, key) == best[key] else value
         cells = [

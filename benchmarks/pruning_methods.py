@@ -226,7 +226,7 @@ def facts_of(subject: str) -> dict[str, Any]:
 def run_cell(cell: Cell) -> Record:
     """Prune, load what was saved, measure."""
     evaluation, row = evaluation_of(cell.subject), row_named(cell.row)
-    started = time.monotonic()
+    started, cpu = time.monotonic(), time.process_time()
     record: Record = {
         "model": cell.subject,
         "ratio": cell.ratio,
@@ -242,6 +242,7 @@ def run_cell(cell: Cell) -> Record:
     record |= {
         "prune_s": round(seconds, 2),
         "evaluate_s": round(time.monotonic() - started, 2),
+        "cpu_s": round(time.process_time() - cpu, 2),
         "machine": machine(),
         "versions": versions(),
     }

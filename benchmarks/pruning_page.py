@@ -42,11 +42,11 @@ def mean(group: Sequence[Record], key: str) -> float:
 
 def spread(group: Sequence[Record], key: str, digits: int) -> str:
     """mean [lowest, highest], or the value alone where there is one."""
-    text = f"{mean(group, key):.{digits}f}"
-    if len(group) == 1:
-        return text
     values = [record[key] for record in group]
-    return f"{text} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+    shown = [mean(group, key)] if len(group) == 1 else [mean(group, key), min(values), max(values)]
+    # Adding 0 turns a rounded -0 into 0.
+    first, *ends = [f"{round(value, digits) + 0:.{digits}f}" for value in shown]
+    return f"{first} [{', '.join(ends)}]" if ends else first
 
 
 def items_of(group: Sequence[Record], task: str) -> int:
@@ -142,7 +142,7 @@ def least_kl(groups: Groups, row: Row, others: Sequence[Row]) -> str:
 
 
 def zero_shot(groups: Groups, row: Row, others: Sequence[Row]) -> str:
-    """How the row's accuracies compare with the best of all others', task by task."""
+    """How the row's accuracies compare with the best of all others', if there are any."""
     total, at_least, close = 0, 0, 0
     for model, ratio in cells_of(groups):
         ours = groups.get((model, ratio, row.name))
@@ -155,6 +155,8 @@ def zero_shot(groups: Groups, row: Row, others: Sequence[Row]) -> str:
             total += 1
             at_least += behind <= 0
             close += behind <= standard_error(ours, best, task)
+    if not total:
+        return ""
     return (
         f"`{row.name}` is at least as accurate as the best other row of its cell in {at_least} of "
         f"{total} comparisons (a task in a cell), and within one standard error of it in {close}; "
@@ -176,7 +178,8 @@ def page(records: Sequence[Record], rows: Sequence[Row], missing: Mapping[str, s
     lines = ["# Pruning methods", "", *_explanation(records), ""]
     for row in ours:
         if any(row.name == name for _, _, name in groups):
-            lines += [f"- {least_kl(groups, row, others)}", f"- {zero_shot(groups, row, others)}"]
+            claims = (least_kl(groups, row, others), zero_shot(groups, row, others))
+            lines += [f"- {claim}" for claim in claims if claim]
     lines += [f"- not measured: `{name}` ({why})" for name, why in missing.items()]
     for model, ratio in cells_of(groups):
         lines += ["", f"## {NAMES[model]}, {ratio:.0%}", "", *table(groups, model, ratio, rows)]

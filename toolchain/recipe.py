@@ -102,6 +102,8 @@ class PruneSettings(_Settings):
     recovery: Annotated[str, _method("recovery", "auto")] = "least_squares"
     importance: Annotated[str, _method("importance", "auto")] = "auto"
     """`auto`: the one that matches the recovery, or another where held-out text prefers it."""
+    drafts: Annotated[int, Field(ge=0)] = 24
+    """Most drafts of the whole model that `auto` may make."""
     joint_masks: bool = True
     """Tune factors on neurons and channels of all layers together afterwards."""
     tune: Literal["none", "norms", "lora"] = "none"

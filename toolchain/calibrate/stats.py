@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, fields
 
 import torch
@@ -105,8 +106,11 @@ class ProjectionStatistics:
         return self._with(lambda tensor: tensor.cpu().double())
 
     def _with(self, change: Callable[[Tensor], Tensor]) -> ProjectionStatistics:
-        sums = [change(getattr(self, f.name)) for f in fields(self) if f.name != "tokens"]
-        return ProjectionStatistics(*sums, tokens=self.tokens)
+        out = copy(self)
+        for field in fields(self):
+            if field.name != "tokens":
+                setattr(out, field.name, change(getattr(self, field.name)))
+        return out
 
     @property
     def variance(self) -> Tensor:

@@ -62,6 +62,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             "greedy, your own 'module:function', or auto."
         ),
     ] = DEFAULT.importance,
+    drafts: Annotated[int, Option(help="Most drafts that auto may make.")] = DEFAULT.drafts,
     joint_masks: Annotated[
         bool, Option(help="Tune the masks of all layers together afterwards.")
     ] = DEFAULT.joint_masks,
@@ -106,6 +107,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             protect=protect,
             recovery=recovery,
             importance=importance,
+            drafts=drafts,
             joint_masks=joint_masks,
             tune=tune,
             steps=steps,

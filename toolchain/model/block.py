@@ -1,4 +1,4 @@
-"""One residual branch of a decoder layer, as the pruner runs it: attention or MLP by itself."""
+"""One residual branch of a layer, as the pruner runs it: attention or MLP by itself."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class _ReachedError(Exception):
 
 
 class Block:
-    """One residual branch of a decoder layer: attention or MLP, each ended by a projection."""
+    """One residual branch of a layer: attention or MLP, each ended by a projection."""
 
     def __init__(self, family: Family, part: str, rotary: Rotary) -> None:
         self.part = part
@@ -62,6 +62,7 @@ class Block:
         attention = part == ATTENTION
         self._norm = family.attention_norm if attention else family.mlp_norm
         self._post_norm = family.attention_post_norm if attention else family.mlp_post_norm
+        self._sum_norm = family.attention_sum_norm if attention else family.mlp_sum_norm
         self._rotary = rotary
 
     def projection(self, layer: nn.Module) -> Projection:
@@ -107,7 +108,8 @@ class Block:
 
     def join(self, layer: nn.Module, hidden: Tensor, output: Tensor) -> Tensor:
         """The residual stream [b, t, hidden_size] once the projection's `output` is in it."""
-        return hidden + self._normed(layer, self._post_norm, output)
+        joined = hidden + self._normed(layer, self._post_norm, output)
+        return self._normed(layer, self._sum_norm, joined)
 
     def apply(self, layer: nn.Module, hidden: Tensor) -> Tensor:
         """The residual stream after this block."""
@@ -121,7 +123,10 @@ class Block:
             return decoder_layer.run_mlp(self.family, layer, normed)
 
     def _attend(self, layer: nn.Module, normed: Tensor) -> Tensor:
-        """Causal attention; earlier positions never see padding on the right."""
+        """Causal attention, or an encoder's: that one needs batches without padding.
+
+        In causal attention earlier positions never see padding on the right.
+        """
         family = self.family
         position_embeddings = self._rotary(normed, decoder_layer.rotary_layer_type(family, layer))
         known = {} if position_embeddings is None else {"position_embeddings": position_embeddings}
@@ -129,6 +134,8 @@ class Block:
         mask = _causal_mask(normed) if family.eager_attention else None
         attention = layer.get_submodule(family.attention)
         output: Tensor = attention(hidden_states=normed, attention_mask=mask, **known)[0]
+        if not family.output.startswith(f"{family.attention}."):
+            output = layer.get_submodule(family.output)(output)
         return output
 
     @staticmethod

@@ -37,6 +37,7 @@ HUB_PATTERNS = [
     "*.jinja",
     "tokenizer*",
     "*.model",
+    "vocab.txt",
 ]
 
 EMBEDDED = "embedded"
@@ -48,11 +49,16 @@ COMPANION_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.json",
+    "vocab.txt",
     "merges.txt",
     "tokenizer.model",
     "chat_template.jinja",
     "chat_template.json",
     "generation_config.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "1_Pooling/config.json",
 )
 """Files that travel with the weights wherever they go, where they exist."""
 
@@ -193,14 +199,32 @@ class Checkpoint:
         except KeyError:
             raise BadRequestError(f"{self.name} has no tensor {name}") from None
 
+    def saved_name(self, name: str) -> str:
+        """What a pruned model's tensor is to be called in its file, by its name here.
+
+        An encoder has the prefix of its base in the file if this one's has: its class says which.
+        """
+        base = f"{self.family.base}."
+        stored = (stored for _, stored in self._tensor_files.values())
+        if self.family.causal or not any(map(lambda n: n.startswith(base), stored)):
+            return name
+        first = name.partition(".")[0]
+        return f"{base}{name}" if first in dict(self.skeleton.named_children()) else name
+
     def layer_tensors(self, index: int) -> dict[str, torch.Tensor]:
-        """All tensors of decoder layer `index`, by name relative to the layer."""
+        """All tensors of layer `index`, by name relative to the layer."""
         prefix = self.family.layer_prefix(index)
         names = [n for n in self._tensor_files if n.startswith(prefix)]
         return {n.removeprefix(prefix): self.tensor(n) for n in sorted(names)}
 
     def outer_tensors(self) -> dict[str, torch.Tensor]:
-        """Embedding, learned positions, final norm and (untied) head, by full name."""
+        """Embedding, learned positions, final norm and (untied) head, by full name.
+
+        Of an encoder all that is outside of the layers, its pooler or head included.
+        """
+        if not self.family.causal:
+            prefix = f"{self.family.layers}."
+            return {n: self.tensor(n) for n in self.tensor_names() if not n.startswith(prefix)}
         names = self.family.outer_tensors(tied=self.spec.tie_word_embeddings)
         return {name: self.tensor(name) for name in names}
 
@@ -208,23 +232,24 @@ class Checkpoint:
     def skeleton(self) -> nn.Module:
         """The transformers model of this config on the meta device: structure without memory."""
         import torch
-        from transformers import AutoConfig, AutoModelForCausalLM
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
         config = AutoConfig.for_model(**self.config)
         config._attn_implementation = "eager" if self.family.eager_attention else "sdpa"
+        kind = AutoModelForCausalLM if self.family.causal else AutoModel
         with torch.device("meta"):
-            model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+            model: nn.Module = kind.from_config(config, dtype=torch.float32)
         families.restore_constants_(model)
         return model.eval().requires_grad_(False)
 
     def layer(self, index: int, device: str = "cpu") -> nn.Module:
-        """Decoder layer `index` as a float32 transformers module, weights of any width."""
+        """Layer `index` as a float32 transformers module, weights of any width."""
         return self.layer_from(index, self.layer_tensors(index), device)
 
     def layer_from(
         self, index: int, tensors: dict[str, torch.Tensor], device: str = "cpu"
     ) -> nn.Module:
-        """Decoder layer `index` with the given tensors (by name within the layer) instead."""
+        """Layer `index` with the given tensors (by name within the layer) instead."""
         layer = copy.deepcopy(families.decoder_layers(self.skeleton)[index])
         fill_(layer, tensors, device)
         shape = families.layer_shape(

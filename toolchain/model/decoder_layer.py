@@ -1,4 +1,4 @@
-"""What is inside of a transformers decoder layer: how to run, resize and read its parts."""
+"""What is inside of a transformers layer: how to run, resize and read its parts."""
 
 from __future__ import annotations
 
@@ -44,6 +44,8 @@ def fit_attention_(layer: nn.Module, family: Family, shape: LayerShape) -> None:
     heads, keys = shape.num_attention_heads, shape.num_key_value_heads
     for name, value in (
         ("num_heads", heads),
+        ("num_attention_heads", heads),
+        ("all_head_size", heads * shape.head_dim),
         ("num_key_value_heads", keys),
         ("num_key_value_groups", heads // keys),
         ("split_size", heads * shape.head_dim),

@@ -33,12 +33,12 @@ def _family(model: nn.Module) -> Family:
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """The decoder layers of a transformers causal language model."""
+    """The layers of a transformers model."""
     return model.get_submodule(_family(model).layers)  # type: ignore[return-value]
 
 
 def set_decoder_layers_(model: nn.Module, layers: nn.ModuleList) -> None:
-    """Replace the decoder layers of `model`."""
+    """Replace the layers of `model`."""
     owner, _, attribute = _family(model).layers.rpartition(".")
     setattr(model.get_submodule(owner), attribute, layers)
 
@@ -51,11 +51,20 @@ def embedding(model: nn.Module) -> nn.Module:
 def embed(model: nn.Module, token_ids: Tensor) -> Tensor:
     """Hidden states before the first layer, [b, t, hidden_size] of ids [b, t] from position 0.
 
-    The scale of an embedding and learned positions are included.
+    The scale of an embedding, learned positions, segments (all tokens are in the first one) and
+    the norm of the sum are included.
     """
+    family = _family(model)
     hidden: Tensor = embedding(model)(token_ids)
+    if family.token_types is not None:
+        segments: Tensor = model.get_submodule(family.token_types).weight  # type: ignore[assignment]
+        hidden = hidden + segments[0]
     table = position_table(model)
-    return hidden if table is None else hidden + table[: token_ids.shape[1]]
+    if table is not None:
+        hidden = hidden + table[: token_ids.shape[1]]
+    if family.embedding_norm is not None:
+        hidden = model.get_submodule(family.embedding_norm)(hidden)
+    return hidden
 
 
 def position_table(model: nn.Module) -> Tensor | None:
@@ -108,7 +117,8 @@ def rotary_embedding(model: nn.Module) -> nn.Module | None:
 def restore_constants_(model: nn.Module) -> None:
     """Compute anew what a model built on the meta device lacks and no checkpoint stores.
 
-    That is the frequencies of a rotary embedding and the scale of an embedding.
+    That is the frequencies of a rotary embedding, the scale of an embedding, and the positions and
+    segments that an encoder assumes.
     """
     import torch
 
@@ -121,6 +131,11 @@ def restore_constants_(model: nn.Module) -> None:
         table.register_buffer(
             "embed_scale", torch.tensor(table.scalar_embed_scale), persistent=False
         )
+    if _family(model).token_types is not None:
+        owner = model.get_submodule(_family(model).embedding.rpartition(".")[0])
+        positions = torch.arange(model.config.max_position_embeddings)[None]  # type: ignore[union-attr,arg-type]
+        owner.register_buffer("position_ids", positions, persistent=False)
+        owner.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
 
 
 def layer_shape(

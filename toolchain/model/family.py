@@ -1,4 +1,4 @@
-"""What one decoder architecture looks like: names, orientation, biases, norms, config keys."""
+"""What one architecture looks like: names, orientation, biases, norms, config keys."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Family:
-    """One decoder architecture, as transformers names its parts.
+    """One decoder or encoder architecture, as transformers names its parts.
 
-    Names of projections and norms are relative to a decoder layer. Slicing a neuron or a head
+    Names of projections and norms are relative to a layer. Slicing a neuron or a head
     touches exactly the tensors named here. Projections that share a name are one fused tensor,
     whose rows come in the order query, key, value, or gate, up.
     """
@@ -19,6 +19,11 @@ class Family:
     model_type: str
     architecture: str
     """The transformers class."""
+    causal: bool = True
+    """Whether it predicts the next token. An encoder reads in both directions, and what it is for
+    are its final hidden states: any head is kept as it is."""
+    also: tuple[str, ...] = ()
+    """Other transformers classes around the same layers."""
     query_key_value_bias: str | bool = False
     """Config key that switches biases on q, k and v, or a constant."""
     output_bias: str | bool = False
@@ -71,16 +76,25 @@ class Family:
     attention_norm: str | None = "input_layernorm"
     attention_post_norm: str | None = None
     """Norm of the attention's output, before it joins the residual stream."""
+    attention_sum_norm: str | None = None
+    """Norm of the residual stream once the attention's output is in it."""
     mlp_norm: str | None = "post_attention_layernorm"
     mlp_post_norm: str | None = None
+    mlp_sum_norm: str | None = None
 
     base: str = "model"
-    """The model without its head; older checkpoints leave this prefix out."""
+    """The model without its head; older checkpoints leave this prefix out. All names of an encoder
+    are within it."""
     layers: str = "model.layers"
     embedding: str = "model.embed_tokens"
     positions: str | None = None
     """The table of learned positions; None where positions are rotary."""
+    token_types: str | None = None
+    """The table of segment embeddings, whose row 0 every token gets."""
+    embedding_norm: str | None = None
+    """Norm of the sum of all embeddings."""
     final_norm: str = "model.norm"
+    """An encoder has none, nor a head of ours."""
     head: str = "lm_head"
     rotary: str | None = "model.rotary_emb"
 
@@ -116,8 +130,18 @@ class Family:
         """A stored tensor's name as transformers saves it today; None for one that is no weight."""
         if stored.endswith((".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq")):
             return None  # buffers that old releases stored
+        if not self.causal:
+            return self._encoder_name(stored)
         return (
             stored if stored.startswith((f"{self.base}.", self.head)) else f"{self.base}.{stored}"
+        )
+
+    def _encoder_name(self, stored: str) -> str | None:
+        if stored.endswith(".position_ids"):
+            return None
+        name = stored.removeprefix(f"{self.base}.")
+        return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
+            "LayerNorm.beta", "LayerNorm.bias"
         )
 
     @property
@@ -149,13 +173,15 @@ class Family:
         norms = (
             self.attention_norm,
             self.attention_post_norm,
+            self.attention_sum_norm,
             self.mlp_norm,
             self.mlp_post_norm,
+            self.mlp_sum_norm,
         )
         return tuple(name for name in norms if name is not None)
 
     def outer_tensors(self, *, tied: bool) -> list[str]:
-        """Full names of the tensors outside of the layers: embedding to (untied) head."""
+        """Full names of a decoder's tensors outside of the layers: embedding to (untied) head."""
         modules = [self.embedding, *([self.positions] if self.positions else []), self.final_norm]
         names = [f"{module}.weight" for module in modules]
         names += [f"{self.final_norm}.bias"] * self.norm_bias

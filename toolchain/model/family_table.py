@@ -1,4 +1,4 @@
-"""The supported decoder families, and what is refused by name. Torch-free.
+"""The supported families, and what is refused by name. Torch-free.
 
 A new family of a known build is one entry in here.
 """
@@ -187,6 +187,42 @@ FAMILIES: dict[str, Family] = {
             final_norm="transformer.ln_f",
             rotary=None,
         ),
+        Family(
+            "bert",
+            "BertModel",
+            causal=False,
+            also=("BertForMaskedLM",),
+            query_key_value_bias=True,
+            output_bias=True,
+            mlp_bias=True,
+            norm_bias=True,
+            head_dim_in_config=False,
+            defaults={
+                "position_embedding_type": "absolute",
+                "tie_word_embeddings": True,
+                "type_vocab_size": 2,
+            },
+            query="attention.self.query",
+            key="attention.self.key",
+            value="attention.self.value",
+            output="attention.output.dense",
+            gate=None,
+            up="intermediate.dense",
+            down="output.dense",
+            attention="attention.self",
+            activation="intermediate.intermediate_act_fn",
+            attention_norm=None,
+            attention_sum_norm="attention.output.LayerNorm",
+            mlp_norm=None,
+            mlp_sum_norm="output.LayerNorm",
+            base="bert",
+            layers="encoder.layer",
+            embedding="embeddings.word_embeddings",
+            positions="embeddings.position_embeddings",
+            token_types="embeddings.token_type_embeddings",
+            embedding_norm="embeddings.LayerNorm",
+            rotary=None,
+        ),
     )
 }
 
@@ -210,19 +246,15 @@ def family_of(config: dict[str, Any], name: str) -> Family:
         name: the model's name, for the message.
 
     Raises:
-        BadRequestError: not a causal language model, a mixture of experts, or a family that is not
+        BadRequestError: neither a causal language model nor a known encoder, a mixture of experts, or a family that is not
             supported; the message lists the supported ones.
     """
     model_type = str(config.get("model_type", ""))
     _refuse_experts(config, model_type, name)
     architectures = [str(a) for a in config.get("architectures") or []]
     family = FAMILIES.get(model_type)
-    causal = ("ForCausalLM", "LMHeadModel")
-    if architectures and not any(a.endswith(causal) for a in architectures):
-        raise BadRequestError(
-            f"{name} is {architectures[0]}, not a causal language model",
-            f"supported families: {', '.join(sorted(FAMILIES))}",
-        )
+    if architectures:
+        _check_architectures(architectures, family, name)
     if family is None:
         raise BadRequestError(
             f"{name} has the unsupported model_type '{model_type}'",
@@ -230,6 +262,21 @@ def family_of(config: dict[str, Any], name: str) -> Family:
         )
     _refuse_variants(config, family, name)
     return family
+
+
+def _check_architectures(architectures: list[str], family: Family | None, name: str) -> None:
+    if family is not None and not family.causal:
+        known = (family.architecture, *family.also)
+        if not any(architecture in known for architecture in architectures):
+            raise BadRequestError(
+                f"{name} is {architectures[0]}, which paredown cannot prune",
+                f"of {family.model_type} it knows {' and '.join(known)}",
+            )
+    elif not any(a.endswith(("ForCausalLM", "LMHeadModel")) for a in architectures):
+        raise BadRequestError(
+            f"{name} is {architectures[0]}, not a causal language model",
+            f"supported families: {', '.join(sorted(FAMILIES))}",
+        )
 
 
 def _refuse_variants(config: dict[str, Any], family: Family, name: str) -> None:
@@ -243,6 +290,11 @@ def _refuse_variants(config: dict[str, Any], family: Family, name: str) -> None:
     ):
         if family.model_type == "opt" and refused:
             raise _unsupported_variant(name, what)
+    positions = family.read(config, "position_embedding_type")
+    if not family.causal and positions != "absolute":
+        raise _unsupported_variant(name, f"positions of the type '{positions}'")
+    if not family.causal and config.get("is_decoder"):
+        raise _unsupported_variant(name, "causal attention in an encoder's layers")
     for key, what in (
         ("add_cross_attention", "cross-attention"),
         ("use_bidirectional_attention", "bidirectional attention"),

@@ -24,11 +24,16 @@ class ModelSpec:
     vocab_size: int
     max_position_embeddings: int
     tie_word_embeddings: bool
+    """True for an encoder: whatever head it has is not ours."""
     query_key_value_bias: bool
     output_bias: bool
     mlp_bias: bool
     dtype: str
     layers: tuple[LayerShape, ...]
+    segments: int = 0
+    """Rows of the table of segment embeddings."""
+    head_parameters: int = 0
+    """Of an encoder's pooler or head, which stay as they are."""
 
     @property
     def family(self) -> Family:
@@ -52,7 +57,7 @@ class ModelSpec:
         return count + (inputs * shape.intermediate_size + self.hidden_size) * self.mlp_bias
 
     def layer_parameters(self, shape: LayerShape) -> int:
-        """Parameters of one decoder layer, with its norms."""
+        """Parameters of one layer, with its norms."""
         norms = len(self.family.layer_norms) * self._norm_parameters
         return self.attention_parameters(shape) + self.mlp_parameters(shape) + norms
 
@@ -68,11 +73,11 @@ class ModelSpec:
     @property
     def parameters(self) -> int:
         """All parameters; a tied head counts once."""
-        tables = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+        rows = self.vocab_size * (1 if self.tie_word_embeddings else 2) + self.segments
         if self.family.positions is not None:
-            rows = self.max_position_embeddings + self.family.position_offset
-            tables += rows * self.hidden_size
-        return tables + sum(map(self.layer_parameters, self.layers)) + self._norm_parameters
+            rows += self.max_position_embeddings + self.family.position_offset
+        outside = rows * self.hidden_size + self._norm_parameters + self.head_parameters
+        return outside + sum(map(self.layer_parameters, self.layers))
 
     @property
     def weight_bytes(self) -> int:
@@ -89,7 +94,7 @@ def spec_from_config(config: dict[str, Any], name: str) -> ModelSpec:
     """Read a ModelSpec from a parsed config.json.
 
     Raises:
-        BadRequestError: not a supported causal language model, or a config without its shapes.
+        BadRequestError: not a supported model, or a config without its shapes.
     """
     family = family_of(config, name)
     try:
@@ -100,15 +105,34 @@ def spec_from_config(config: dict[str, Any], name: str) -> ModelSpec:
             hidden_size=family.size(config, "hidden_size"),
             vocab_size=family.size(config, "vocab_size"),
             max_position_embeddings=family.size(config, "max_position_embeddings"),
-            tie_word_embeddings=bool(family.read(config, "tie_word_embeddings")),
+            tie_word_embeddings=_tied(family, config),
             query_key_value_bias=family.has_bias(family.query_key_value_bias, config),
             output_bias=family.has_bias(family.output_bias, config),
             mlp_bias=family.has_bias(family.mlp_bias, config),
             dtype=_dtype(config),
             layers=layer_shapes(config, shape, family.size(config, "num_hidden_layers")),
+            segments=0 if family.causal else family.size(config, "type_vocab_size"),
+            head_parameters=0 if family.causal else _head_parameters(family, config),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise BadRequestError(f"config.json of {name} is incomplete: {error}") from error
+
+
+def _tied(family: Family, config: dict[str, Any]) -> bool:
+    return not family.causal or bool(family.read(config, "tie_word_embeddings"))
+
+
+def _head_parameters(family: Family, config: dict[str, Any]) -> int:
+    """What transformers puts onto the encoder: a pooler, or the head of a masked language model.
+
+    The latter is a dense layer with a norm, and a bias beside the table that it shares.
+    """
+    hidden, vocab = family.size(config, "hidden_size"), family.size(config, "vocab_size")
+    dense = hidden * (hidden + 1)
+    if (config.get("architectures") or [family.architecture])[0] == family.architecture:
+        return dense
+    own_table = 0 if family.read(config, "tie_word_embeddings") else vocab * hidden
+    return dense + 2 * hidden + vocab + own_table
 
 
 def _dtype(config: dict[str, Any]) -> str:

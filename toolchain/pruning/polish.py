@@ -27,7 +27,7 @@ from toolchain.pruning.workbench import Tensors, Workbench
 from toolchain.store import write_json
 
 JOINT_MASKS = "joint_masks"
-MASK_PASSES = 2
+MASK_PASSES = 4
 MASK_LEARNING_RATE = 3e-3
 NORM_LEARNING_RATE = 3e-3
 LORA_LEARNING_RATE = 1e-3

@@ -1,8 +1,9 @@
 """What `auto` means: drafts of the whole model, compared on held-out text.
 
 A draft prunes every layer towards one target, unjudged, from part of the calibration text: a
-fraction of the work of a full run. The search goes one question after the other (layers, the split
-between attention and MLP, importance, recovery) and keeps an answer only if it lowers held-out KL.
+fraction of the work of a full run. The search goes one question after the other (the split between
+attention and MLP, layers, widths, importance, recovery) and keeps an answer only if it lowers
+held-out KL.
 """
 
 from __future__ import annotations
@@ -17,16 +18,10 @@ from typing import Any
 from runtime_py.schema import LayerShape
 from toolchain import registry
 from toolchain.errors import BadRequestError
-from toolchain.pruning.allocate import (
-    competing,
-    counted,
-    global_counts,
-    shapes_of,
-    uniform_shapes,
-)
+from toolchain.pruning.allocate import counted, uniform_shapes
+from toolchain.pruning.allocation import Allocator, Weights
 from toolchain.pruning.drop import Dropped, LayerStage
 from toolchain.pruning.gradients import DenseModel, GradientPass, GradientStore, collect_gradients
-from toolchain.pruning.sensitivity import Sensitivity
 from toolchain.pruning.stream import Method, Pruner
 from toolchain.pruning.structure import (
     Structure,
@@ -40,9 +35,7 @@ from toolchain.pruning.workbench import Workbench
 from toolchain.store import write_json
 
 DRAFT_SAMPLES = 64
-MOST_SPLITS = 6
-"""Drafts that the split between attention and MLP may take."""
-OTHER_IMPORTANCES = ("condition", "fisher", "wanda")
+OTHER_IMPORTANCES = ("condition", "fisher", "greedy")
 OTHER_RECOVERIES = ("least_squares", "low_rank", "mask_tuning")
 UNIFORM, GLOBAL, KL = "uniform", "global", "kl"
 
@@ -100,12 +93,11 @@ class Search:
         settings = self._settings
         structure = self._default(fewest_dropped(self._spec, settings))
         choice = Choice(structure, settings.matched_importance, settings.first_recovery, UNIFORM)
+        choice = self._with_best_split(choice)
         if settings.layers == "auto":
             choice = self._with_fewer_layers(choice)
         if settings.layout == "adaptive":
             choice = self._allocated(choice)
-        elif settings.allocation == "auto" and settings.parts == "all":
-            choice = self._with_best_split(choice)
         whole = thinned(self._spec, choice.structure.layers).layers
         if settings.importance == "auto" and choice.structure.spec.layers != whole:
             others = [replace(choice, importance=name) for name in OTHER_IMPORTANCES]
@@ -121,9 +113,14 @@ class Search:
         return Method(choice.importance, choice.recovery, self._taken() if needs else None)
 
     def _best_of(self, choices: Sequence[Choice]) -> Choice:
-        """The least held-out KL; the first of equals."""
+        """The least held-out KL; the first of equals. No more drafts than the settings allow."""
         different = list(dict.fromkeys(choices))
-        return different[0] if len(different) == 1 else min(different, key=self._draft)
+        if len(different) == 1:
+            return different[0]
+        left = max(self._settings.drafts - len(self.tried), 0)
+        new = [choice for choice in different if _key(choice) not in self.tried][left:]
+        affordable = [choice for choice in different if choice not in new]
+        return min(affordable, key=self._draft) if affordable else different[0]
 
     def _with_fewer_layers(self, choice: Choice) -> Choice:
         """One layer less as long as that helps and what is left is still above the budget."""
@@ -131,10 +128,10 @@ class Search:
         while thinned(self._spec, choice.structure.layers).block_parameters > limit:
             dropped = self._bench.layer_count - len(choice.structure.layers) + 1
             try:
-                fewer = self._default(dropped)
+                fewer = replace(choice, structure=self._default(dropped))
             except BadRequestError:
                 break
-            better = self._best_of([choice, replace(choice, structure=fewer)])
+            better = self._best_of([choice, self._with_best_split(fewer)])
             if better == choice:
                 break
             choice = better
@@ -142,14 +139,14 @@ class Search:
 
     def _with_best_split(self, choice: Choice) -> Choice:
         """Walk through the splits of the budget between attention and MLP while that helps."""
-        kept = choice.structure.layers
-        budget, settings = budget_of(self._spec, self._settings), self._settings
-        thin = thinned(self._spec, kept)
-        if budget.block_parameters >= thin.block_parameters:
+        settings, kept = self._settings, choice.structure.layers
+        budget, thin = budget_of(self._spec, settings), thinned(self._spec, kept)
+        fixed = settings.allocation != "auto" or settings.parts != "all"
+        if fixed or budget.block_parameters >= thin.block_parameters:
             return choice
         heavy = counted(thin, settings.first_recovery, settings.parts)
         shapes = uniform_shapes(heavy, budget, settings.round_to, settings.parts)
-        for _ in range(MOST_SPLITS):
+        while True:
             here = choice.structure.spec.layers[0]
             near = [
                 replace(choice, structure=structure)
@@ -158,9 +155,8 @@ class Search:
             ]
             better = self._best_of([choice, *near])
             if better == choice:
-                break
+                return choice
             choice = better
-        return choice
 
     def _possible(self, structure: Structure, shape: LayerShape) -> Structure | None:
         """`structure` with that shape in every layer, where the family can hold it."""
@@ -175,29 +171,28 @@ class Search:
     def _allocated(self, choice: Choice) -> Choice:
         """A width for every layer: by the allocation asked for, or the best of them."""
         asked = self._settings.allocation
-        names = (UNIFORM, GLOBAL, KL) if asked == "auto" else (asked,)
-        return self._best_of([self._adaptive(choice, name) for name in names])
-
-    def _adaptive(self, choice: Choice, allocation: str) -> Choice:
-        settings, structure = self._settings, choice.structure
-        budget, thin = budget_of(self._spec, settings), thinned(self._spec, structure.layers)
-        if allocation == UNIFORM or budget.block_parameters >= thin.block_parameters:
+        thin = thinned(self._spec, choice.structure.layers)
+        limit = budget_of(self._spec, self._settings).block_parameters
+        if asked == UNIFORM or limit >= thin.block_parameters:
             return choice
-        heavy = counted(thin, settings.first_recovery, settings.parts)
-        pools, movable = competing(heavy, budget, settings.round_to, settings.parts)
-        dense = {(structure.layers[place], part): pool for (place, part), pool in pools.items()}
-        sensitivity = Sensitivity(self._bench, self.method(choice), DRAFT_SAMPLES)
-        from toolchain.pruning.knapsack import knapsack
-
-        if allocation == GLOBAL:
-            scores = sensitivity.scores(dense)
-            counts = global_counts(scores, dense, movable, settings.protect)
-        else:
-            counts = knapsack(sensitivity.curves(dense), dense, movable)
-        places = {index: place for place, index in enumerate(structure.layers)}
-        shapes = shapes_of(thin, {(places[i], part): n for (i, part), n in counts.items()})
-        wide = structure_of(self._spec, structure.layers, shapes, settings, structure.scales)
-        return replace(choice, structure=wide, allocation=allocation)
+        allocator = Allocator(self._bench, choice.structure, self.method(choice), DRAFT_SAMPLES)
+        if asked == GLOBAL:
+            return replace(choice, structure=allocator.by_scores(), allocation=GLOBAL)
+        weights = Weights()
+        measured = replace(choice, structure=allocator.by_curves(weights), allocation=KL)
+        if asked == KL:
+            return measured
+        scored = replace(choice, structure=allocator.by_scores(), allocation=GLOBAL)
+        best = self._best_of([choice, scored, measured])
+        while True:
+            near = {
+                replace(measured, structure=allocator.by_curves(other)): other
+                for other in weights.neighbours()
+            }
+            better = self._best_of([measured, *near])
+            if better == measured:
+                return self._best_of([best, measured])
+            measured, weights = better, near[better]
 
     def _default(self, dropped: int) -> Structure:
         """The structure that needs no search with that many layers less.
@@ -213,7 +208,7 @@ class Search:
 
     def _draft(self, choice: Choice) -> float:
         """Held-out KL of a draft of `choice`."""
-        key = json.dumps(choice.to_json(), sort_keys=True)
+        key = _key(choice)
         if key not in self.tried:
             if key not in self._known:
                 self._known[key] = self._drafted(choice)
@@ -241,15 +236,23 @@ class Search:
 
 
 def _neighbours(shape: LayerShape, shapes: Sequence[LayerShape]) -> list[LayerShape]:
-    """The shapes with one KV group, or one query head in each, more or less."""
+    """The shapes with a step of KV groups, or of query heads in each, more or less.
+
+    A step is one, or an eighth where there are many.
+    """
 
     def heads(of: LayerShape) -> tuple[int, int]:
         return of.num_key_value_heads, of.num_attention_heads // of.num_key_value_heads
 
     groups, per_group = heads(shape)
-    near = {(groups + step, per_group) for step in (-1, 1)}
-    near |= {(groups, per_group + step) for step in (-1, 1)}
+    steps = [max(1, max(heads(other)[axis] for other in shapes) // 8) for axis in (0, 1)]
+    near = {(groups + sign * steps[0], per_group) for sign in (-1, 1)}
+    near |= {(groups, per_group + sign * steps[1]) for sign in (-1, 1)}
     return [other for other in shapes if heads(other) in near]
+
+
+def _key(choice: Choice) -> str:
+    return json.dumps(choice.to_json(), sort_keys=True)
 
 
 def _read(file: Path) -> dict[str, float]:

@@ -22,6 +22,9 @@ from toolchain.pruning.step import NONE, as_stored, candidates, choose_units, co
 from toolchain.pruning.stream import Method
 from toolchain.pruning.workbench import Tensors, Workbench
 
+Curve = list[tuple[int, float]]
+"""(units kept, loss) of one part of one layer."""
+
 LEVELS = (0.15, 0.3, 0.45, 0.6, 0.75, 0.9)
 """Shares of its units that a part loses when its sensitivity is measured."""
 
@@ -56,7 +59,7 @@ class Sensitivity:
             found[part.place] = score.tolist()
         return found
 
-    def curves(self, pools: Mapping[Place, Pool]) -> dict[Place, list[tuple[int, float]]]:
+    def curves(self, pools: Mapping[Place, Pool]) -> dict[Place, Curve]:
         """(units kept, held-out KL) of each pool, everything else being dense."""
         found = {}
         for part in self._parts(pools, "measuring sensitivities"):
