@@ -10,6 +10,7 @@ from runtime_py.schema import MANIFEST_NAME, Manifest, to_json
 from toolchain.errors import BadRequestError
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.model.families import ADAPTIVE
+from toolchain.model.family import DIVERGENCES
 
 
 def describe(directory: Path) -> tuple[dict[str, Any], str]:
@@ -86,13 +87,25 @@ def _pruning_lines(record: dict[str, Any]) -> list[str]:
     if not record:
         return ["not made by paredown prune"]
     held_out = record["held_out"]
-    before, after = held_out["perplexity_before"], held_out["perplexity_after"]
     recovered = sum(step["chosen"] != "none" for step in record["steps"])
     return [
         f"pruned from {record['dense']['name']} (weights {record['dense']['weights_sha256'][:12]}) "
         f"by {record['importance']}; {record['recovery']} kept at {recovered} of "
         f"{len(record['steps'])} steps",
-        f"held-out perplexity {before['value']:.3f} ± {before['standard_error']:.3f} → "
-        f"{after['value']:.3f} ± {after['standard_error']:.3f}, KL {held_out['kl']:.4f} nats per "
-        f"token ({', '.join(f'{n} {kl:.4f}' for n, kl in held_out['kl_by_stage'].items())})",
+        f"held-out {_perplexities(held_out)}{_divergence(held_out)}",
     ]
+
+
+def _perplexities(held_out: dict[str, Any]) -> str:
+    """Before and after; nothing for an encoder, which has none."""
+    found = [held_out["perplexity_before"], held_out["perplexity_after"]]
+    if None in found:
+        return ""
+    return f"perplexity {' → '.join('{value:.3f} ± {standard_error:.3f}'.format(**p) for p in found)}, "
+
+
+def _divergence(held_out: dict[str, Any]) -> str:
+    key = next(key for key in DIVERGENCES if key in held_out)
+    what, unit = DIVERGENCES[key]
+    stages = ", ".join(f"{name} {value:.4f}" for name, value in held_out[f"{key}_by_stage"].items())
+    return f"{what} {held_out[key]:.4f} {unit} ({stages})"

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     model_validator,
 )
 
@@ -60,13 +61,13 @@ def _as_list(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _count(value: Any) -> Any:
+def _count(value: Any, info: ValidationInfo) -> Any:
     """A number, which the command line gives as text, or `auto`."""
     if value == "auto" or (isinstance(value, int) and value >= 0):
         return value
     if str(value).isdecimal():
         return int(value)
-    raise BadRequestError(f"layers is {value!r}", "give 'auto' or how many layers go")
+    raise BadRequestError(f"{info.field_name} is {value!r}", "give 'auto' or a number")
 
 
 class _Settings(BaseModel):
@@ -84,6 +85,10 @@ class PruneSettings(_Settings):
     """Instead of `ratio`: the most bytes of weights in the exported file, such as `900MB`."""
     bytes_of: str = "onnx:none"
     """Backend and quantisation of the file that `bytes` limits."""
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    """Instead of `ratio`: the most milliseconds per generated token, by `latency_table`."""
+    latency_table: str | None = None
+    """A JSON file of measured sizes (`toolchain/pruning/latency.py`)."""
     parts: Literal["all", "mlp", "attention", "layers"] = "all"
     """What may go inside the layers that stay: neurons (`mlp`), heads (`attention`), both, or
     nothing (`layers`: whole layers alone)."""
@@ -102,10 +107,10 @@ class PruneSettings(_Settings):
     recovery: Annotated[str, _method("recovery", "auto")] = "least_squares"
     importance: Annotated[str, _method("importance", "auto")] = "auto"
     """`auto`: the one that matches the recovery, or another where held-out text prefers it."""
-    drafts: Annotated[int, Field(ge=0)] = 24
-    """Most drafts of the whole model that `auto` may make."""
-    joint_masks: bool = True
-    """Tune factors on neurons and channels of all layers together afterwards."""
+    drafts: Annotated[int | Literal["auto"], BeforeValidator(_count)] = "auto"
+    """Most drafts of the whole model that the search may make; `auto`: what is affordable."""
+    joint_masks: bool | None = None
+    """Tune factors on channels of all layers together afterwards; None: where affordable."""
     tune: Literal["none", "norms", "lora"] = "none"
     """Short retraining of the norms or of low-rank updates: fine-tuning, unlike all the rest."""
     steps: Annotated[int, Field(ge=1)] = 100
@@ -123,8 +128,11 @@ class PruneSettings(_Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> PruneSettings:
-        if self.params is not None and self.bytes is not None:
-            raise BadRequestError("both params and bytes are given", "keep one of them")
+        given = [n for n in ("params", "bytes", "latency_ms") if getattr(self, n) is not None]
+        if len(given) > 1:
+            raise BadRequestError(f"both {given[0]} and {given[1]} are given", "keep one of them")
+        if (self.latency_ms is None) != (self.latency_table is None):
+            raise BadRequestError("latency_ms and latency_table need each other", "give both")
         if self.layout == "uniform" and self.allocation in {"global", "kl"}:
             raise BadRequestError(
                 f"allocation '{self.allocation}' gives every layer a width of its own",

@@ -85,7 +85,7 @@ def taught(checkpoint: Checkpoint, found: list[list[int]]) -> list[Lesson]:
     decoder = decoder_of(checkpoint)
     starts = [decoder.embed(torch.tensor([ids])) for ids in found]
     ends = final_states(decoder, lambda i: partial(decoder.run, checkpoint.layer(i)), starts)
-    return [Lesson(ids, end[0]) for ids, end in zip(found, ends, strict=True)]
+    return [Lesson(ids, partial(torch.clone, end[0])) for ids, end in zip(found, ends, strict=True)]
 
 
 def trained(checkpoint: Checkpoint, kind: str, how: Training = HOW) -> Trained:

@@ -30,6 +30,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
     bytes_of: Annotated[
         str, Option(help="BACKEND:QUANTISATION of the file that --bytes limits.")
     ] = DEFAULT.bytes_of,
+    latency_ms: Annotated[
+        float | None, Option(help="Instead of --ratio: most ms per token, by --latency-table.")
+    ] = DEFAULT.latency_ms,
+    latency_table: Annotated[
+        str | None, Option(help="JSON file of measured sizes and their ms per token.")
+    ] = DEFAULT.latency_table,
     parts: Annotated[
         str, Option(help="What may go inside layers: all, mlp, attention, or layers (nothing).")
     ] = DEFAULT.parts,
@@ -62,9 +68,12 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             "greedy, your own 'module:function', or auto."
         ),
     ] = DEFAULT.importance,
-    drafts: Annotated[int, Option(help="Most drafts that auto may make.")] = DEFAULT.drafts,
+    drafts: Annotated[
+        str, Option(help="Most drafts that the search may make: auto or a number.")
+    ] = str(DEFAULT.drafts),
     joint_masks: Annotated[
-        bool, Option(help="Tune the masks of all layers together afterwards.")
+        bool | None,
+        Option(help="Tune the masks of all layers together afterwards.  [default: if affordable]"),
     ] = DEFAULT.joint_masks,
     tune: Annotated[str, Option(help="Short retraining: none, norms or lora.")] = DEFAULT.tune,
     steps: Annotated[int, Option(help="Optimiser steps of --tune.")] = DEFAULT.steps,
@@ -99,6 +108,8 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             params=params,
             bytes=bytes,
             bytes_of=bytes_of,
+            latency_ms=latency_ms,
+            latency_table=latency_table,
             parts=parts,
             layers=layers,
             layout=layout,

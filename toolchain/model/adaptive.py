@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime_py.schema import LayerShape
-from toolchain.model.families import ADAPTIVE, FAMILIES
+from toolchain.model.families import ADAPTIVE, FAMILIES, auto_class
 from toolchain.model.portable import portable
 
 CODE = "modeling_paredown.py"
@@ -41,15 +41,16 @@ def adaptive_config(config: dict[str, Any], layers: Sequence[LayerShape]) -> dic
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     family = FAMILIES[config["model_type"]]
+    stock = (config.get("architectures") or [family.architecture])[0]
     module = CODE.removesuffix(".py")
-    model_class = CLASS_PREFIX + family.architecture
+    model_class = CLASS_PREFIX + (family.architecture if family.causal else stock)
     out = {
         **config,
         "model_type": MODEL_TYPE_PREFIX + family.model_type,
         "architectures": [model_class],
         "auto_map": {
             "AutoConfig": f"{module}.{CLASS_PREFIX}{CONFIG_MAPPING_NAMES[family.model_type]}",
-            "AutoModelForCausalLM": f"{module}.{model_class}",
+            auto_class(config): f"{module}.{model_class}",
         },
         ADAPTIVE: {
             "layout": "adaptive",

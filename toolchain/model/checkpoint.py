@@ -205,11 +205,10 @@ class Checkpoint:
         An encoder has the prefix of its base in the file if this one's has: its class says which.
         """
         base = f"{self.family.base}."
-        stored = (stored for _, stored in self._tensor_files.values())
-        if self.family.causal or not any(map(lambda n: n.startswith(base), stored)):
+        if self.family.causal or not self._is_modelled(name):
             return name
-        first = name.partition(".")[0]
-        return f"{base}{name}" if first in dict(self.skeleton.named_children()) else name
+        prefixed = any(stored.startswith(base) for _, stored in self._tensor_files.values())
+        return f"{base}{name}" if prefixed else name
 
     def layer_tensors(self, index: int) -> dict[str, torch.Tensor]:
         """All tensors of layer `index`, by name relative to the layer."""
@@ -222,11 +221,13 @@ class Checkpoint:
 
         Of an encoder all that is outside of the layers, its pooler or head included.
         """
-        if not self.family.causal:
-            prefix = f"{self.family.layers}."
-            return {n: self.tensor(n) for n in self.tensor_names() if not n.startswith(prefix)}
-        names = self.family.outer_tensors(tied=self.spec.tie_word_embeddings)
-        return {name: self.tensor(name) for name in names}
+        return {name: self.tensor(name) for name in self._outer_names()}
+
+    def _outer_names(self) -> list[str]:
+        if self.family.causal:
+            return self.family.outer_tensors(tied=self.spec.tie_word_embeddings)
+        prefix = f"{self.family.layers}."
+        return [name for name in self.tensor_names() if not name.startswith(prefix)]
 
     @cached_property
     def skeleton(self) -> nn.Module:
@@ -240,7 +241,15 @@ class Checkpoint:
         with torch.device("meta"):
             model: nn.Module = kind.from_config(config, dtype=torch.float32)
         families.restore_constants_(model)
+        if not self.family.causal:
+            self._drop_absent_(model)
         return model.eval().requires_grad_(False)
+
+    def _drop_absent_(self, encoder: nn.Module) -> None:
+        """Do without what transformers puts onto an encoder and the files lack: its pooler."""
+        stored = {name.partition(".")[0] for name in self.tensor_names()}
+        for name in [name for name, _ in encoder.named_children() if name not in stored]:
+            setattr(encoder, name, None)
 
     def layer(self, index: int, device: str = "cpu") -> nn.Module:
         """Layer `index` as a float32 transformers module, weights of any width."""
@@ -259,10 +268,10 @@ class Checkpoint:
         return layer
 
     def outer(self, device: str = "cpu") -> nn.Module:
-        """The model without decoder layers: embedding, rotary embedding, final norm and head."""
+        """The model without its layers: embedding, rotary embedding, final norm and head."""
         model = self._outer_skeleton()
-        tensors = self.outer_tensors()
-        if self.spec.tie_word_embeddings:
+        tensors = {n: t for n, t in self.outer_tensors().items() if self._is_modelled(n)}
+        if self.family.causal and self.spec.tie_word_embeddings:
             table = tensors[f"{self.family.embedding}.weight"]
             tensors[f"{self.family.head}.weight"] = table
         fill_(model, tensors, device)
@@ -271,12 +280,17 @@ class Checkpoint:
     def small_outer(self, device: str = "cpu") -> nn.Module:
         """`outer` without the weights of the token embedding and the head, which are None."""
         model = self._outer_skeleton()
-        tables = (f"{self.family.embedding}.weight", f"{self.family.head}.weight")
-        names = self.family.outer_tensors(tied=self.spec.tie_word_embeddings)
+        modules = [self.family.embedding, *([self.family.head] if self.family.causal else [])]
+        tables = [f"{name}.weight" for name in modules]
+        names = [name for name in self._outer_names() if self._is_modelled(name)]
         fill_(model, {name: self.tensor(name) for name in names if name not in tables}, device)
-        for table in (families.embedding(model), families.head(model)):
-            table.register_parameter("weight", None)
+        for name in modules:
+            model.get_submodule(name).register_parameter("weight", None)
         return model.to(device)
+
+    def _is_modelled(self, name: str) -> bool:
+        """Whether a tensor belongs to what we build: the head of an encoder does not."""
+        return self.family.causal or hasattr(self.skeleton, name.partition(".")[0])
 
     def _outer_skeleton(self) -> nn.Module:
         with _without_layers(self.skeleton):
@@ -286,7 +300,8 @@ class Checkpoint:
         """The whole model in float32, per-layer widths included, ready for inference.
 
         Returns:
-            A transformers `...ForCausalLM` in eval mode, without gradients.
+            A transformers `...ForCausalLM`, or an encoder without a head, in eval mode, without
+            gradients.
         """
         model = self.outer(device)
         for index in range(len(self.spec.layers)):
@@ -368,7 +383,7 @@ def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:
     One that is open already is handed back: what it has read and hashed is not read again.
 
     Raises:
-        BadRequestError: nothing there, not a supported causal LM, or no safetensors weights.
+        BadRequestError: nothing there, not a supported model, or no safetensors weights.
         MissingError: the packages of extra `prune` are absent.
     """
     if isinstance(model, Checkpoint):

@@ -102,6 +102,14 @@ def capped(values: Tensor, cap: float | None) -> Tensor:
     return values if cap is None else (values / cap).tanh() * cap
 
 
+def auto_class(config: dict[str, Any]) -> str:
+    """The class of transformers that loads a checkpoint, from its parsed config.json."""
+    if FAMILIES[config["model_type"]].causal:
+        return "AutoModelForCausalLM"
+    masked = any("ForMaskedLM" in str(name) for name in config.get("architectures") or [])
+    return "AutoModelForMaskedLM" if masked else "AutoModel"
+
+
 def soft_cap(config: dict[str, Any]) -> float | None:
     """The soft cap of the logits, from a parsed config.json; None where there is none."""
     cap = FAMILIES[config["model_type"]].read(config, "final_logit_softcapping")

@@ -6,6 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+DIVERGENCES = {
+    "kl": ("KL to the dense model", "nats per token"),
+    "cosine_distance": ("cosine distance of embeddings to the dense model's", "mean over texts"),
+}
+"""What a distance from the dense model is, by its key in a record: words and unit."""
+
 
 @dataclass(frozen=True)
 class Family:
@@ -143,6 +149,16 @@ class Family:
         return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace(
             "LayerNorm.beta", "LayerNorm.bias"
         )
+
+    @property
+    def divergence(self) -> str:
+        """What distance from the dense model is: a key of DIVERGENCES."""
+        return "kl" if self.causal else "cosine_distance"
+
+    @property
+    def normalises_stream(self) -> bool:
+        """Whether the residual stream passes a norm after each sum."""
+        return self.mlp_sum_norm is not None
 
     @property
     def targets_stream(self) -> bool:

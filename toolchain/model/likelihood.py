@@ -43,7 +43,7 @@ class Perplexity:
 
 
 def padded_batches(
-    sequences: Sequence[Sequence[int]], batch_tokens: int = BATCH_TOKENS
+    sequences: Sequence[Sequence[int]], batch_tokens: int = BATCH_TOKENS, *, padded: bool = True
 ) -> list[tuple[list[int], Tensor, Tensor]]:
     """Right-padded batches of sequences of like length.
 
@@ -52,6 +52,7 @@ def padded_batches(
     Args:
         sequences: token ids.
         batch_tokens: most ids in a batch, padding included (one sequence may exceed it).
+        padded: False: only sequences of one length share a batch.
 
     Returns:
         (positions in `sequences`, token ids [b, t] int64 padded with 0, mask [b, t] bool), longest
@@ -62,6 +63,8 @@ def padded_batches(
     while order:
         longest = len(sequences[order[0]])
         count = max(1, batch_tokens // max(longest, 1))
+        if not padded:
+            count = min(count, sum(len(sequences[index]) == longest for index in order))
         rows, order = order[:count], order[count:]
         ids = torch.zeros(len(rows), longest, dtype=torch.int64)
         mask = torch.zeros(len(rows), longest, dtype=torch.bool)

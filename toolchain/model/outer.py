@@ -18,40 +18,22 @@ from toolchain.model.checkpoint import Checkpoint
 from toolchain.model.sizes import CHUNK_LOGITS, SLICE_ELEMENTS
 
 
-class Outer:
-    """Embedding, final norm and head of a checkpoint, on one device."""
+class Entrance:
+    """What comes before the layers of a checkpoint, on one device: all of an encoder's outer part.
 
-    def __init__(
-        self,
-        source: Checkpoint,
-        device: str = "cpu",
-        *,
-        slice_elements: int = SLICE_ELEMENTS,
-        chunk_logits: int = CHUNK_LOGITS,
-    ) -> None:
+    Whatever head an encoder has is not ours.
+    """
+
+    def __init__(self, source: Checkpoint, device: str = "cpu") -> None:
         """Read the small outer tensors.
 
         Raises:
             BadRequestError: a table is absent or holds NaN or Inf.
         """
-        self._source = source
         self._device = device
-        self._chunk_logits = chunk_logits
-        self._slice_rows = max(1, slice_elements // source.spec.hidden_size)
-        self._cap = families.soft_cap(source.config)
         self._embedding = f"{source.family.embedding}.weight"
-        head = f"{source.family.head}.weight"
-        self._head = self._embedding if source.spec.tie_word_embeddings else head
         self._model = source.small_outer(device)
         self._rows = source.rows(self._embedding)
-        self._head_rows = source.rows(self._head)
-        small = source.spec.vocab_size <= self._slice_rows
-        self._whole = self._read_head(slice(0, self.vocab_size)) if small else None
-
-    @property
-    def vocab_size(self) -> int:
-        """Entries of the vocabulary."""
-        return self._head_rows.count
 
     @property
     def rotary_embedding(self) -> nn.Module | None:
@@ -73,6 +55,33 @@ class Outer:
             return families.embed(self._model, places.to(self._device))
         finally:
             table.register_parameter("weight", None)
+
+
+class Outer(Entrance):
+    """Embedding, final norm and head of a decoder's checkpoint, on one device."""
+
+    def __init__(
+        self,
+        source: Checkpoint,
+        device: str = "cpu",
+        *,
+        slice_elements: int = SLICE_ELEMENTS,
+        chunk_logits: int = CHUNK_LOGITS,
+    ) -> None:
+        """As `Entrance`; a small head is read whole."""
+        super().__init__(source, device)
+        self._chunk_logits = chunk_logits
+        self._slice_rows = max(1, slice_elements // source.spec.hidden_size)
+        self._cap = families.soft_cap(source.config)
+        head = f"{source.family.head}.weight"
+        self._head_rows = source.rows(self._embedding if source.spec.tie_word_embeddings else head)
+        small = source.spec.vocab_size <= self._slice_rows
+        self._whole = self._read_head(slice(0, self.vocab_size)) if small else None
+
+    @property
+    def vocab_size(self) -> int:
+        """Entries of the vocabulary."""
+        return self._head_rows.count
 
     def normed(self, hidden: Tensor) -> Tensor:
         """What the head reads: `hidden` [..., hidden_size] after the final norm."""

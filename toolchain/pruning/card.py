@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from toolchain.model.families import auto_class
+from toolchain.model.family import DIVERGENCES
 from toolchain.pruning.request import Request
 
 _PARTS = {
@@ -15,6 +17,11 @@ _PARTS = {
     "mlp": "the MLP",
     "attention": "attention",
     "layers": "attention and MLP",
+}
+_PIPELINES = {
+    "AutoModelForCausalLM": "text-generation",
+    "AutoModelForMaskedLM": "fill-mask",
+    "AutoModel": "feature-extraction",
 }
 _SHAPE_KEYS = ("num_attention_heads", "num_key_value_heads", "head_dim", "intermediate_size")
 
@@ -27,7 +34,8 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
         record: `checkpoint_record`.
     """
     source = request.source
-    head = _metadata(source.path, record["dense"]["name"])
+    loader = auto_class(source.config)
+    head = _metadata(source.path, record["dense"]["name"], _PIPELINES[loader])
     before, after = (record["shapes"][key]["parameters"] for key in ("before", "after"))
     tuned = request.settings.tune != "none"
     remote = request.settings.layout == "adaptive" and not request.settings.pad
@@ -58,9 +66,9 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
         "## Load it",
         "",
         "```python",
-        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        f"from transformers import {loader}, AutoTokenizer",
         "",
-        f'model = AutoModelForCausalLM.from_pretrained("PATH"{trust})',
+        f'model = {loader}.from_pretrained("PATH"{trust})',
         f'tokenizer = AutoTokenizer.from_pretrained("PATH"{trust})',
         "```",
         "",
@@ -70,10 +78,10 @@ def model_card(request: Request, record: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _metadata(folder: Path, name: str) -> dict[str, Any]:
+def _metadata(folder: Path, name: str, pipeline: str) -> dict[str, Any]:
     head: dict[str, Any] = {
         "library_name": "transformers",
-        "pipeline_tag": "text-generation",
+        "pipeline_tag": pipeline,
         "base_model": name,
         "base_model_relation": "finetune",
         "tags": ["paredown", "pruning"],
@@ -100,6 +108,7 @@ def _licence(card: Path) -> str | None:
 def _recipe(record: dict[str, Any]) -> list[str]:
     settings = record["settings"]
     recovery = record["recovery"]
+    what, _ = _divergence(record["held_out"])[1]
     if recovery == "none" != settings["recovery"]:
         recovery = "none: held-out text preferred the weights as they were"
     chosen = sum(step["chosen"] != "none" for step in record["steps"])
@@ -110,12 +119,17 @@ def _recipe(record: dict[str, Any]) -> list[str]:
         f"- layout {settings['layout']}, allocation {record['allocation']}"
         f"{', padded with zeros to one width' * settings['pad']}",
         f"- importance: {record['importance']}",
-        f"- recovery: {recovery}; kept at {chosen} of {len(record['steps'])} steps, each decided by "
-        "KL to the dense model on held-out text",
+        f"- recovery: {recovery}; kept at {chosen} of {len(record['steps'])} steps, each judged by "
+        f"{what} on held-out text",
         *(_polish_line(stage) for stage in record["polish"]),
         *_calibration_lines(record["calibration"]),
         f"- structure sha256: `{record['structure_sha256']}`",
     ]
+
+
+def _divergence(held_out: dict[str, Any]) -> tuple[str, tuple[str, str]]:
+    """The key of the distance to the dense model, and its words and unit."""
+    return next((key, words) for key, words in DIVERGENCES.items() if key in held_out)
 
 
 def _asked(settings: dict[str, Any]) -> str:
@@ -123,6 +137,8 @@ def _asked(settings: dict[str, Any]) -> str:
         return f"at most {settings['params']} parameters"
     if settings["bytes"] is not None:
         return f"at most {settings['bytes']} of weights exported as {settings['bytes_of']}"
+    if settings["latency_ms"] is not None:
+        return f"at most {settings['latency_ms']:g} ms per token by {settings['latency_table']}"
     return (
         f"{settings['ratio']:.0%} less parameters of {_PARTS[settings['parts']]} (MLP widths in "
         f"multiples of {settings['round_to']})"
@@ -167,15 +183,19 @@ def _span(values: Iterable[int]) -> str:
 def _quality(record: dict[str, Any]) -> list[str]:
     held = record["held_out"]
     before, after = held["perplexity_before"], held["perplexity_after"]
-    return [
-        "| | before | after |",
-        "|---|---:|---:|",
-        f"| perplexity ± standard error | {before['value']:.3f} ± {before['standard_error']:.3f} "
-        f"| {after['value']:.3f} ± {after['standard_error']:.3f} |",
-        f"| KL to the dense model, nats per token | 0 | {held['kl']:.4f} |",
-        "",
-        f"{after['documents']} samples, {after['tokens']} predicted tokens, none of them used for "
-        "calibration; standard errors treat samples as clusters. KL by stage: "
-        + ", ".join(f"{name} {kl:.4f}" for name, kl in held["kl_by_stage"].items())
-        + ".",
-    ]
+    key, (what, unit) = _divergence(held)
+    stages = ", ".join(f"{name} {value:.4f}" for name, value in held[f"{key}_by_stage"].items())
+    table = ["| | before | after |", "|---|---:|---:|"]
+    text = record["calibration"]
+    said = f"{text['held_out_samples']} samples, {text['held_out_tokens']} tokens"
+    if before is not None:
+        said = f"{after['documents']} samples, {after['tokens']} predicted tokens"
+        table.append(
+            f"| perplexity ± standard error | {before['value']:.3f} ± "
+            f"{before['standard_error']:.3f} | {after['value']:.3f} ± "
+            f"{after['standard_error']:.3f} |"
+        )
+    table.append(f"| {what}, {unit} | 0 | {held[key]:.4f} |")
+    said += ", none of them used for calibration"
+    said += "; standard errors treat samples as clusters" * (before is not None)
+    return [*table, "", f"{said}. {what} by stage: {stages}."]

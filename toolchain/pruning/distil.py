@@ -82,8 +82,13 @@ class Lesson:
     """One sequence and what the dense model makes of it."""
 
     token_ids: list[int]
-    teacher: Tensor
-    """The dense model's final hidden states, [t, hidden_size]."""
+    read_teacher: Callable[[], Tensor]
+    """The dense model's final hidden states, [t, hidden_size]; they may wait in a file."""
+
+    @property
+    def teacher(self) -> Tensor:
+        """The dense model's final hidden states, [t, hidden_size]."""
+        return self.read_teacher()
 
 
 @dataclass(frozen=True)
@@ -126,12 +131,15 @@ class Trained:
 
 def lessons(batches: Sequence[Batch], stream: str) -> list[Lesson]:
     """The sequences of `batches`, whose `stream` has passed the last layer of the dense model."""
-    out = []
-    for batch in batches:
-        states = batch.hidden[stream]
-        for row, length in enumerate(batch.mask.sum(1).tolist()):
-            out.append(Lesson(batch.token_ids[row, :length].tolist(), states[row, :length]))
-    return out
+
+    def reader(batch: Batch, row: int, length: int) -> Callable[[], Tensor]:
+        return lambda: batch.hidden[stream][row, :length]
+
+    return [
+        Lesson(batch.token_ids[row, :length].tolist(), reader(batch, row, length))
+        for batch in batches
+        for row, length in enumerate(batch.mask.sum(1).tolist())
+    ]
 
 
 def train(

@@ -3,9 +3,10 @@
 A layer's block influence, 1 - E cos(h_l, h_{l+1}) (ShortGPT, Men et al. 2024, arXiv 2403.03853),
 says which layers change the residual stream least; of those few, held-out text says which one is
 next. A dropped layer no longer lengthens the stream; later layers would add too much to it. Their
-branches are therefore divided by alpha = E |h_{l+1}| / |h_l|, folded into their weights. That is the
+branches are therefore divided by alpha = E |h_{l+1}| / |h_l|, folded into the weights. That is the
 same function as lengthening the stream in front of them (magnitude compensation, Chen et al. 2025,
-arXiv 2507.18212), but for the norms' epsilon, and leaves a tied head tied.
+arXiv 2507.18212), but for the norms' epsilon, and leaves a tied head tied. Where the stream itself
+is normalised after every sum, as in an encoder, there is nothing to compensate for.
 """
 
 from __future__ import annotations
@@ -93,9 +94,10 @@ class LayerStage:
     def _without(self, gone: Sequence[int]) -> Dropped:
         """The compensated model without the layers `gone`; its KL is not known yet."""
         scale, kept, scales = 1.0, [], []
+        grows = not self._bench.source.family.normalises_stream
         for index in range(self._bench.layer_count):
             if index in gone:
-                scale /= self._influences[index].growth
+                scale /= self._influences[index].growth if grows else 1.0
             else:
                 kept.append(index)
                 scales.append(scale)

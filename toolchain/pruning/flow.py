@@ -121,7 +121,7 @@ class BatchStates(MutableMapping[str, Tensor]):
 
 @dataclass
 class Batch:
-    """Right-padded sequences and their hidden states in each stream."""
+    """Right-padded sequences and their hidden states in each stream; unpadded for an encoder."""
 
     token_ids: Tensor
     """int64 [b, t], padded with 0."""
@@ -144,6 +144,7 @@ def start_batches(
     *,
     states: HiddenStates | None = None,
     most_tokens: int = BATCH_TOKENS,
+    padded: bool = True,
 ) -> list[Batch]:
     """Batches of embedded sequences, every stream alike.
 
@@ -154,10 +155,12 @@ def start_batches(
         device: where `embedding` computes.
         states: where the hidden states are kept; all in memory by default.
         most_tokens: in a batch, padding included.
+        padded: whether sequences of different lengths may share a batch, which an encoder, whose
+            tokens see what comes after them, must not be given.
     """
     states = HiddenStates() if states is None else states
     batches = []
-    for _, ids, mask in padded_batches(sequences, most_tokens):
+    for _, ids, mask in padded_batches(sequences, most_tokens, padded=padded):
         batch = Batch(ids, mask, states.batch())
         hidden = embedding(ids.to(device)).cpu()
         for stream in streams:

@@ -1,19 +1,18 @@
-"""The held-out judge: how far a half-pruned model is from the dense one, in nats per token."""
+"""The held-out judge: how far a half-pruned model is from the dense one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import copy
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from toolchain.model.block import Block
-from toolchain.model.likelihood import Perplexity, predicted
-from toolchain.model.outer import Outer
+from toolchain.model.likelihood import Perplexity
+from toolchain.model.outer import Entrance
 from toolchain.model.sizes import STEP_TOKENS
 from toolchain.pruning.flow import DENSE, Batch
+from toolchain.pruning.rulers import ruler_for
 
 
 class Judge:
@@ -25,13 +24,13 @@ class Judge:
 
     def __init__(
         self,
-        outer: Outer,
+        outer: Entrance,
         blocks: Sequence[Block],
         read_layer: Callable[[int], nn.Module],
         layer_count: int,
         device: str,
     ) -> None:
-        self._outer = outer
+        self._ruler = ruler_for(outer)
         self._blocks = blocks
         self._read_layer = read_layer
         self._layer_count = layer_count
@@ -50,9 +49,9 @@ class Judge:
         out._layer_count = layer_count
         return out
 
-    def reference_perplexity(self, batches: Sequence[Batch]) -> Perplexity:
+    def reference_perplexity(self, batches: Sequence[Batch]) -> Perplexity | None:
         """Perplexity of the dense model on the held-out text, which `batches` hold."""
-        return self._perplexity(batches, self._reference)
+        return self._ruler.perplexity(batches, self._reference)
 
     def divergences(
         self,
@@ -61,7 +60,10 @@ class Judge:
         layer: int,
         rest_of_layer: Sequence[tuple[Block, nn.Module]] = (),
     ) -> dict[str, float]:
-        """KL(dense ‖ candidate) in nats per predicted token, after the dense rest of the model.
+        """How far candidates are from the dense model, after the dense rest of the model.
+
+        KL(dense ‖ candidate) in nats per predicted token, or for an encoder the cosine distance of
+        embeddings (see `toolchain.pruning.rulers`).
 
         Args:
             batches: the first of the batches that `set_reference` saw, or all of them.
@@ -70,25 +72,11 @@ class Judge:
             rest_of_layer: blocks that come before it.
         """
         ends = self._finish(candidates, layer, rest_of_layer)
-        wanted = [predicted(batch.mask) for batch in batches]
-        references = self._reference[: len(batches)]
-        found = self._outer.divergences(
-            _rows(references, wanted),
-            {name: _rows([end[name] for end in ends], wanted) for name in ends[0]},
-        )
-        return {name: float(values.mean()) for name, values in found.items()}
+        return self._ruler.divergences(batches, self._reference[: len(batches)], ends)
 
-    def perplexity(self, batches: Sequence[Batch], stream: str) -> Perplexity:
+    def perplexity(self, batches: Sequence[Batch], stream: str) -> Perplexity | None:
         """Perplexity on the held-out text of a stream that has passed the last layer."""
-        return self._perplexity(batches, [batch.hidden[stream] for batch in batches])
-
-    def _perplexity(self, batches: Sequence[Batch], ends: Sequence[Tensor]) -> Perplexity:
-        wanted = [predicted(batch.mask) for batch in batches]
-        hidden = _rows(ends, wanted)
-        targets = [b.token_ids[:, 1:][w] for b, w in zip(batches, wanted, strict=True)]
-        nlls = self._outer.negative_log_likelihood(hidden, torch.cat(targets))
-        ends_of_rows = torch.cat([mask.sum(1) for mask in wanted]).cumsum(0)
-        return Perplexity.of(np.split(nlls.numpy(), ends_of_rows[:-1].numpy()))
+        return self._ruler.perplexity(batches, [batch.hidden[stream] for batch in batches])
 
     def _finish(
         self,
@@ -121,8 +109,3 @@ def judged_part(batches: Sequence[Batch]) -> list[Batch]:
         chosen.append(batch)
         tokens += int(batch.mask.sum())
     return chosen
-
-
-def _rows(hidden: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """The hidden states that predict a token, [n, hidden_size], of batches [b, t, hidden_size]."""
-    return torch.cat([h[:, :-1][w] for h, w in zip(hidden, wanted, strict=True)])

@@ -18,6 +18,7 @@ from toolchain.pruning.distil import (
     lessons,
     train,
 )
+from toolchain.pruning.effort import MASK_PASSES, tunes_masks
 from toolchain.pruning.flow import DENSE, advance_
 from toolchain.pruning.joint import Masks
 from toolchain.pruning.layers import TensorStore
@@ -27,7 +28,6 @@ from toolchain.pruning.workbench import Tensors, Workbench
 from toolchain.store import write_json
 
 JOINT_MASKS = "joint_masks"
-MASK_PASSES = 4
 MASK_LEARNING_RATE = 3e-3
 NORM_LEARNING_RATE = 3e-3
 LORA_LEARNING_RATE = 1e-3
@@ -51,6 +51,8 @@ def polish(bench: Workbench, structure: Structure, read: Read) -> Polished:
     prefer it. A stage that is finished already is not done again.
     """
     out = Polished()
+    if not bench.source.family.causal:
+        return out
     text: tuple[list[Lesson], list[Lesson]] | None = None
     for name, (adaptation, how) in _stages(bench).items():
         store = TensorStore(bench.work / name)
@@ -68,7 +70,7 @@ def polish(bench: Workbench, structure: Structure, read: Read) -> Polished:
 def _stages(bench: Workbench) -> dict[str, tuple[Adaptation, Training]]:
     settings, family = bench.settings, bench.source.family
     stages: dict[str, tuple[Adaptation, Training]] = {}
-    if settings.joint_masks:
+    if tunes_masks(bench.source.spec, settings, bench.device):
         each = math.ceil(len(bench.samples.training) / BATCH_SEQUENCES)
         how = Training(MASK_PASSES * each, MASK_LEARNING_RATE, seed=settings.seed)
         stages[JOINT_MASKS] = Masks(family), how

@@ -8,6 +8,7 @@ from typing import Any
 
 from runtime_py.schema import LayerShape, sha256_of_json
 from toolchain import __version__, registry, store
+from toolchain.calibrate.framed import FRAME_TOKENS, framed
 from toolchain.calibrate.mixture import calibration_samples
 from toolchain.calibrate.sources import Samples
 from toolchain.errors import BadRequestError
@@ -18,7 +19,7 @@ from toolchain.model.pad import padded_shape
 from toolchain.model.portable import portable
 from toolchain.pruning.budget import parse_size
 from toolchain.pruning.device import resolve_device
-from toolchain.pruning.structure import Structure, planned_structure
+from toolchain.pruning.structure import Structure, budget_of, planned_structure
 from toolchain.recipe import PruneSettings
 
 
@@ -43,6 +44,7 @@ class Request:
                 "weights": self.source.identity.weights_sha256,
                 "config": self.source.identity.config_sha256,
                 "samples": self.samples.record(),
+                "budget": budget_of(self.source.spec, self.settings).block_parameters,
                 "device": self.device,
             }
         )
@@ -60,19 +62,44 @@ def check_request(source: Checkpoint, settings: PruneSettings, out: Path) -> Req
     if out.resolve() == source.path.resolve():
         raise BadRequestError(f"output {out} is the model itself", "choose another --out")
     result_config(source, planned_structure(source.spec, settings), settings)
+    if not source.family.causal:
+        _check_encoder(source, settings)
     registry.resolve("importance", settings.matched_importance)
     registry.resolve("recovery", settings.first_recovery)
     device = resolve_device(settings.device)
     max_bytes = None if settings.max_memory is None else parse_size(settings.max_memory)
     _check_length(source, settings)
+    samples = _samples(source, settings)
+    return Request(source, settings, device, samples, max_bytes)
+
+
+def _samples(source: Checkpoint, settings: PruneSettings) -> Samples:
+    tokenizer = source.tokenizer()
+    ends = () if source.family.causal else (tokenizer.cls_token_id, tokenizer.sep_token_id)
+    if None in ends:
+        raise BadRequestError(
+            f"the tokenizer of {source.name} has no CLS or SEP token",
+            "use the tokenizer that the model was trained with",
+        )
     samples = calibration_samples(
         settings.calibration,
-        source.tokenizer(),
+        tokenizer,
         samples=settings.samples,
-        seq_len=settings.seq_len,
+        seq_len=settings.seq_len - (FRAME_TOKENS if ends else 0),
         seed=settings.seed,
     )
-    return Request(source, settings, device, samples, max_bytes)
+    return framed(samples, *ends) if ends else samples
+
+
+def _check_encoder(source: Checkpoint, settings: PruneSettings) -> None:
+    """Refuse what needs a language model's loss."""
+    model_type = source.family.model_type
+    if settings.importance in registry.GRADIENT_IMPORTANCE:
+        raise BadRequestError(
+            f"importance '{settings.importance}' needs a language model's loss, which a "
+            f"{model_type} has not",
+            "use --importance condition or wanda",
+        )
 
 
 def result_config(

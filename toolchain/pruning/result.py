@@ -42,7 +42,8 @@ class Outcome:
     """The recovered model, the same without any recovery, and after each stage that helped."""
     best: str
     """The key of `measured` that is the result."""
-    before: Perplexity
+    before: Perplexity | None
+    """None for an encoder."""
 
     @property
     def structure(self) -> Structure:
@@ -89,6 +90,7 @@ def write_companions(
     for name in COMPANION_FILES:
         file = request.source.path / name
         if file.is_file():
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(file, folder / name)
     record = checkpoint_record(request, outcome, structure)
     store.write_text(folder / "README.md", model_card(request, record))
@@ -112,6 +114,7 @@ def checkpoint_record(
     """The reproducible part of paredown.json: no times, no machine."""
     source, settings, choice = request.source, request.settings, outcome.choice
     after = outcome.structure.spec
+    measure = source.family.divergence
     saved = replace(after, layers=saved_shapes(source, outcome.structure, settings))
     return {
         "schema": CHECKPOINT_SCHEMA,
@@ -131,17 +134,26 @@ def checkpoint_record(
             **({"saved": _shape(saved)} if settings.pad else {}),
         },
         "calibration": request.samples.record(),
-        "drafts": [draft.to_json() for draft in outcome.drafts],
-        "steps": [asdict(decision) for decision in outcome.decisions],
+        "drafts": [_measured_by(measure, draft.to_json()) for draft in outcome.drafts],
+        "steps": [_measured_by(measure, asdict(decision)) for decision in outcome.decisions],
         "polish": outcome.polish,
         "held_out": {
             "result": outcome.best,
-            "kl": outcome.measured[outcome.best].kl,
-            "kl_by_stage": {name: found.kl for name, found in outcome.measured.items()},
-            "perplexity_before": asdict(outcome.before),
-            "perplexity_after": asdict(outcome.measured[outcome.best].perplexity),
+            measure: outcome.measured[outcome.best].kl,
+            f"{measure}_by_stage": {name: found.kl for name, found in outcome.measured.items()},
+            "perplexity_before": _perplexity(outcome.before),
+            "perplexity_after": _perplexity(outcome.measured[outcome.best].perplexity),
         },
     }
+
+
+def _measured_by(measure: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the record whose distances go by the name of what they are."""
+    return {f"held_out_{measure}" if k == "held_out_kl" else k: v for k, v in entry.items()}
+
+
+def _perplexity(found: Perplexity | None) -> dict[str, Any] | None:
+    return None if found is None else asdict(found)
 
 
 def _shape(spec: ModelSpec) -> dict[str, Any]:

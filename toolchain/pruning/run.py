@@ -114,11 +114,11 @@ def _tensor_groups(
 ) -> Iterator[dict[str, Tensor]]:
     """The result's tensors by full name: the outer ones, then layer by layer."""
     source, family = bench.source, bench.source.family
-    yield source.outer_tensors()
+    yield {source.saved_name(name): value for name, value in source.outer_tensors().items()}
     saved = saved_shapes(source, structure, bench.settings)
     for place, (shape, target) in enumerate(zip(structure.spec.layers, saved, strict=True)):
         tensors = read(place)
         if shape != target:
             tensors = pad_layer(tensors, family, shape, target)
         prefix = family.layer_prefix(place)
-        yield {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+        yield {source.saved_name(f"{prefix}{name}"): value for name, value in tensors.items()}

@@ -21,6 +21,7 @@ from toolchain.errors import BadRequestError
 from toolchain.pruning.allocate import counted, uniform_shapes
 from toolchain.pruning.allocation import Allocator, Weights
 from toolchain.pruning.drop import Dropped, LayerStage
+from toolchain.pruning.effort import DRAFT_SAMPLES, affordable_drafts
 from toolchain.pruning.gradients import DenseModel, GradientPass, GradientStore, collect_gradients
 from toolchain.pruning.stream import Method, Pruner
 from toolchain.pruning.structure import (
@@ -34,7 +35,6 @@ from toolchain.pruning.structure import (
 from toolchain.pruning.workbench import Workbench
 from toolchain.store import write_json
 
-DRAFT_SAMPLES = 64
 OTHER_IMPORTANCES = ("condition", "fisher", "greedy")
 OTHER_RECOVERIES = ("least_squares", "low_rank", "mask_tuning")
 UNIFORM, GLOBAL, KL = "uniform", "global", "kl"
@@ -81,6 +81,7 @@ class Search:
         self._file = bench.work / "drafts.json"
         self._known: dict[str, float] = _read(self._file)
         self._gradients: GradientStore | None = None
+        self._drafts = affordable_drafts(self._spec, self._settings, bench.device)
         self.tried: dict[str, Draft] = {}
         """Every draft, by the JSON of its choice, in the order in which it was made."""
 
@@ -100,7 +101,9 @@ class Search:
             choice = self._allocated(choice)
         whole = thinned(self._spec, choice.structure.layers).layers
         if settings.importance == "auto" and choice.structure.spec.layers != whole:
-            others = [replace(choice, importance=name) for name in OTHER_IMPORTANCES]
+            gradients = registry.GRADIENT_IMPORTANCE if not self._spec.family.causal else ()
+            names = [name for name in OTHER_IMPORTANCES if name not in gradients]
+            others = [replace(choice, importance=name) for name in names]
             choice = self._best_of([choice, *others])
         if settings.recovery == "auto":
             others = [replace(choice, recovery=name) for name in OTHER_RECOVERIES]
@@ -117,10 +120,10 @@ class Search:
         different = list(dict.fromkeys(choices))
         if len(different) == 1:
             return different[0]
-        left = max(self._settings.drafts - len(self.tried), 0)
+        left = max(self._drafts - len(self.tried), 0)
         new = [choice for choice in different if _key(choice) not in self.tried][left:]
         affordable = [choice for choice in different if choice not in new]
-        return min(affordable, key=self._draft) if affordable else different[0]
+        return min(affordable, key=self._draft) if len(affordable) > 1 else different[0]
 
     def _with_fewer_layers(self, choice: Choice) -> Choice:
         """One layer less as long as that helps and what is left is still above the budget."""

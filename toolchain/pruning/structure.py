@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from runtime_py.schema import LayerShape, to_json
@@ -12,6 +13,7 @@ from toolchain.model.families import check_heads
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.allocate import counted, uniform_shape, with_layers
 from toolchain.pruning.budget import Budget, parse_count, parse_size
+from toolchain.pruning.latency import parameters_within, read_latency_table
 from toolchain.recipe import PruneSettings
 
 
@@ -39,7 +41,7 @@ def budget_of(spec: ModelSpec, settings: PruneSettings) -> Budget:
     """What may stay of `spec`.
 
     Raises:
-        BadRequestError: `params`, `bytes` or `bytes_of` is not of its form.
+        BadRequestError: `params`, `bytes`, `bytes_of` or the latency table is not of its form.
     """
     if settings.params is not None:
         return Budget.from_parameters(spec, parse_count(settings.params))
@@ -47,6 +49,9 @@ def budget_of(spec: ModelSpec, settings: PruneSettings) -> Budget:
         backend, _, quantization = settings.bytes_of.partition(":")
         size = parse_size(settings.bytes)
         return Budget.from_bytes(spec, size, backend, quantization, settings.round_to)
+    if settings.latency_ms is not None and settings.latency_table is not None:
+        points = read_latency_table(Path(settings.latency_table))
+        return Budget.from_parameters(spec, parameters_within(points, settings.latency_ms))
     parts = "all" if settings.parts == "layers" else settings.parts
     return Budget.from_ratio(spec, settings.ratio, parts)
 

@@ -12,7 +12,7 @@ from toolchain.model.block import Block, Rotary
 from toolchain.model.checkpoint import Checkpoint
 from toolchain.model.compact import PARTS, scale_branches
 from toolchain.model.likelihood import Perplexity
-from toolchain.model.outer import Outer
+from toolchain.model.outer import Entrance, Outer
 from toolchain.progress import Progress
 from toolchain.pruning.backward import Decoder
 from toolchain.pruning.flow import DENSE, Batch, HiddenStates, advance_, batch_tokens, start_batches
@@ -31,8 +31,9 @@ class Measured:
     """A whole model on the held-out text."""
 
     kl: float
-    """KL(dense ‖ model), nats per predicted token."""
-    perplexity: Perplexity
+    """KL(dense ‖ model), nats per predicted token; of an encoder the cosine distance."""
+    perplexity: Perplexity | None
+    """None for an encoder."""
 
 
 class Workbench:
@@ -50,7 +51,8 @@ class Workbench:
         self.work = work
         self.progress = progress
         self.layer_count = len(self.source.spec.layers)
-        self.outer = Outer(self.source, self.device)
+        outer = Outer if self.source.family.causal else Entrance
+        self.outer: Entrance = outer(self.source, self.device)
         rotary = Rotary(self.outer.rotary_embedding, self.device)
         self.blocks = [Block(self.source.family, part, rotary) for part in PARTS]
         self.dense_judge = Judge(
@@ -75,6 +77,7 @@ class Workbench:
             self.device,
             states=states,
             most_tokens=batch_tokens(max(s.intermediate_size for s in self.source.spec.layers)),
+            padded=self.source.family.causal,
         )
 
     def dense_layer(self, index: int) -> nn.Module:

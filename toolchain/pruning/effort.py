@@ -1,0 +1,59 @@
+"""How much work the parts of a run that may be left out are, and whether a default does them.
+
+Torch-free, deterministic: what a run does depends on shapes and settings, never on how fast the
+machine happens to be.
+"""
+
+from __future__ import annotations
+
+from toolchain.model.spec import ModelSpec
+from toolchain.recipe import PruneSettings
+
+DRAFT_SAMPLES = 64
+"""Calibration samples of a draft."""
+MOST_DRAFTS = 24
+FEWEST_DRAFTS = 3
+"""Fewer say nothing."""
+MASK_PASSES = 4
+"""Passes of joint mask tuning over the calibration text."""
+AFFORDABLE = {"cpu": 2e14, "mps": 2e15, "cuda": 2e16}
+"""Floating-point operations for all drafts, and again for joint tuning: some tens of minutes."""
+
+_FORWARDS_OF_A_DRAFT = 4
+"""Statistics and the way on, each for the dense model and the pruned one."""
+_FORWARDS_OF_A_PASS = 5
+"""Forward, forward again with a graph, and a backward pass of about twice that; and the guard."""
+
+
+def draft_operations(spec: ModelSpec, settings: PruneSettings) -> float:
+    """Operations of one draft: its forward passes, and scoring and solving every projection."""
+    tokens = min(settings.samples, DRAFT_SAMPLES) * settings.seq_len
+    forward = 2.0 * spec.block_parameters * tokens
+    solving = 0.0
+    for shape in spec.layers:
+        for width in (shape.intermediate_size, shape.num_attention_heads * shape.head_dim):
+            # A factor and its inverse, and right-hand sides; float64 takes about twice as long.
+            solving += 2 * (width**3 + 2 * width**2 * spec.hidden_size)
+    return _FORWARDS_OF_A_DRAFT * forward + solving
+
+
+def affordable_drafts(spec: ModelSpec, settings: PruneSettings, device: str) -> int:
+    """How many drafts the search may make: those asked for, or those that are affordable."""
+    if settings.drafts != "auto":
+        return settings.drafts
+    count = int(AFFORDABLE[device] // draft_operations(spec, settings))
+    return min(count, MOST_DRAFTS) if count >= FEWEST_DRAFTS else 0
+
+
+def mask_operations(spec: ModelSpec, settings: PruneSettings) -> float:
+    """Operations of joint mask tuning."""
+    weights = spec.block_parameters + spec.vocab_size * spec.hidden_size
+    forward = 2.0 * weights * settings.samples * settings.seq_len
+    return MASK_PASSES * _FORWARDS_OF_A_PASS * forward
+
+
+def tunes_masks(spec: ModelSpec, settings: PruneSettings, device: str) -> bool:
+    """Whether masks are tuned jointly: where asked for, or where it is affordable."""
+    if settings.joint_masks is not None:
+        return settings.joint_masks
+    return mask_operations(spec, settings) <= AFFORDABLE[device]
