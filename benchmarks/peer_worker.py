@@ -36,7 +36,7 @@ def _bytes_of(field: str) -> int:
 def _dense(request: Request) -> Any:
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(request["model"], dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(request["model"]).float()
     model.config.use_cache = False
     return model.eval()
 

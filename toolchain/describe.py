@@ -101,7 +101,8 @@ def _perplexities(held_out: dict[str, Any]) -> str:
     found = [held_out["perplexity_before"], held_out["perplexity_after"]]
     if None in found:
         return ""
-    return f"perplexity {' → '.join('{value:.3f} ± {standard_error:.3f}'.format(**p) for p in found)}, "
+    both = [f"{each['value']:.3f} ± {each['standard_error']:.3f}" for each in found]
+    return f"perplexity {' → '.join(both)}, "
 
 
 def _divergence(held_out: dict[str, Any]) -> str:

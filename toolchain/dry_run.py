@@ -12,7 +12,7 @@ from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError, install_line, missing_modules
 from toolchain.exporting.formats import artifact_bytes
 from toolchain.exporting.memory import predict_memory
-from toolchain.model.families import attention_window
+from toolchain.model.families import FAMILIES, attention_window, require_causal
 from toolchain.model.spec import ModelSpec, spec_from_config
 from toolchain.pruning.memory import predict_peak_bytes
 from toolchain.pruning.structure import planned_structure
@@ -35,6 +35,8 @@ class Size:
 @dataclass(frozen=True)
 class Plan:
     """What a recipe would make. Memory is what the pruner and the engine would need at their peak.
+
+    An encoder cannot be exported: the recipe's exports and its engine are left out.
 
     `missing` maps an extra that the recipe needs to the modules that are absent.
     """
@@ -68,12 +70,10 @@ class Plan:
                 (f"float32 {backend}", _mb(before), _mb(self.after.export_bytes[backend]))
                 for backend, before in self.before.export_bytes.items()
             ),
-            (
-                f"KV cache of {self.context_length} tokens",
-                _mb(self.before.kv_cache_bytes),
-                _mb(self.after.kv_cache_bytes),
-            ),
         ]
+        if self.before.export_bytes:
+            before, after = (_mb(size.kv_cache_bytes) for size in (self.before, self.after))
+            rows.append((f"KV cache of {self.context_length} tokens", before, after))
         width = max(len(row[0]) for row in rows)
         removed = 1 - self.after.block_parameters / self.before.block_parameters
         lines = [
@@ -82,8 +82,13 @@ class Plan:
         ]
         lines += [f"{name:{width}}  {before:>14}  {after:>14}" for name, before, after in rows]
         lines.append(f"removes {removed:.1%} of the attention and MLP parameters")
-        lines.append(f"predicted peak memory: pruning {_mb(self.pruning_peak_bytes)}, ")
-        lines[-1] += f"engine {_mb(self.engine_peak_bytes)} (each plus its interpreter)"
+        engine = f", engine {_mb(self.engine_peak_bytes)}" if self.before.export_bytes else ""
+        lines.append(
+            f"predicted peak memory: pruning {_mb(self.pruning_peak_bytes)}{engine} "
+            "(each plus its interpreter)"
+        )
+        if not engine:
+            lines.append(f"export of {self.model_type} is not supported yet")
         for extra, modules in self.missing.items():
             lines.append(f"missing: {', '.join(modules)}: {install_line(extra)}")
         return "\n".join(lines)
@@ -98,9 +103,10 @@ def plan_recipe(recipe: Recipe) -> Plan:
     config, name = _config(recipe.model)
     dense = spec_from_config(config, name)
     compact = dense if recipe.prune is None else planned_structure(dense, recipe.prune).spec
-    context = max(export.context for export in recipe.export)
+    exports = recipe.export if dense.family.causal else []
+    context = max((export.context for export in exports), default=0)
     check_context(context, dense, attention_window(config))
-    backends = sorted({export.backend for export in recipe.export})
+    backends = sorted({export.backend for export in exports})
     return Plan(
         model=name,
         model_type=dense.model_type,
@@ -108,9 +114,18 @@ def plan_recipe(recipe: Recipe) -> Plan:
         before=_size(dense, context, backends),
         after=_size(compact, context, backends),
         pruning_peak_bytes=predict_peak_bytes(dense, recipe.prune) if recipe.prune else 0,
-        engine_peak_bytes=max(predict_memory(compact, e).total_bytes for e in recipe.export),
-        missing=_missing(recipe.export, recipe.prune is not None),
+        engine_peak_bytes=max((predict_memory(compact, e).total_bytes for e in exports), default=0),
+        missing=_missing(exports, recipe.prune is not None),
     )
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuse a recipe that cannot be run to its end.
+
+    Raises:
+        BadRequestError: as `plan_recipe`, or a model that cannot be exported.
+    """
+    require_causal(FAMILIES[plan_recipe(recipe).model_type], "export")
 
 
 def check_context(context: int, spec: ModelSpec, window: int | None) -> None:

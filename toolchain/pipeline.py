@@ -15,7 +15,7 @@ from typing import TypeVar
 from runtime_py.schema import MANIFEST_NAME, DeviceReport, Manifest, loads
 from toolchain import api
 from toolchain.calibrate.mixture import parse_mix
-from toolchain.dry_run import plan_recipe
+from toolchain.dry_run import check_recipe
 from toolchain.errors import require_extra
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import Progress
@@ -35,7 +35,7 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress) -> RunResult:
         ParedownError: whatever a step raises; finished steps stay and are kept next time.
     """
     names = bundle_names(recipe.export)
-    plan_recipe(recipe)
+    check_recipe(recipe)
     for settings in recipe.export:
         require_extra(settings.backend, f"export to {settings.backend}")
     line = Line(recipe, open_checkpoint(recipe.model), out, StepLog(out, progress), progress)

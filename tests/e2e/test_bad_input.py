@@ -66,14 +66,14 @@ def test_a_hub_id_that_cannot_be_reached(refused: Refused) -> None:
 
 
 def test_not_a_causal_language_model(refused: Refused, damaged: Path) -> None:
-    _edit_config(damaged, model_type="bert", architectures=["BertForMaskedLM"])
+    _edit_config(damaged, model_type="roberta", architectures=["RobertaForMaskedLM"])
     line = refused("prune", str(damaged), "--out", "out")
-    assert "BertForMaskedLM, not a causal language model" in line
-    assert "llama, mistral, qwen2, qwen3" in line
+    assert "RobertaForMaskedLM, not a causal language model" in line
+    assert "llama, mistral, olmo2, opt" in line
 
 
 def test_an_unsupported_family_suggests_the_nearest(refused: Refused, damaged: Path) -> None:
-    _edit_config(damaged, model_type="qwen2_moe", architectures=["Qwen2MoeForCausalLM"])
+    _edit_config(damaged, model_type="qwen22", architectures=["Qwen22ForCausalLM"])
     assert "did you mean 'qwen2'?" in refused("prune", str(damaged), "--out", "out")
 
 

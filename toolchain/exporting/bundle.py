@@ -75,6 +75,7 @@ def check_request(source: Checkpoint, settings: ExportSettings, out: Path) -> No
     """Refuse what cannot end well, before anything is loaded or written. Raises as above."""
     from toolchain.exporting.rope import check_rope
 
+    families.require_causal(source.family, "export")
     check_output(out)
     if source.path.resolve().is_relative_to(out.resolve()):
         raise BadRequestError(

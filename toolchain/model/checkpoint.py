@@ -260,7 +260,7 @@ class Checkpoint:
     ) -> nn.Module:
         """Layer `index` with the given tensors (by name within the layer) instead."""
         layer = copy.deepcopy(families.decoder_layers(self.skeleton)[index])
-        fill_(layer, tensors, device)
+        decoder_layer.fill_(layer, tensors, device)
         shape = families.layer_shape(
             self.family, lambda name: list(tensors[name].shape), families.head_dim(self.config)
         )
@@ -274,7 +274,7 @@ class Checkpoint:
         if self.family.causal and self.spec.tie_word_embeddings:
             table = tensors[f"{self.family.embedding}.weight"]
             tensors[f"{self.family.head}.weight"] = table
-        fill_(model, tensors, device)
+        decoder_layer.fill_(model, tensors, device)
         return model.to(device)
 
     def small_outer(self, device: str = "cpu") -> nn.Module:
@@ -283,7 +283,9 @@ class Checkpoint:
         modules = [self.family.embedding, *([self.family.head] if self.family.causal else [])]
         tables = [f"{name}.weight" for name in modules]
         names = [name for name in self._outer_names() if self._is_modelled(name)]
-        fill_(model, {name: self.tensor(name) for name in names if name not in tables}, device)
+        decoder_layer.fill_(
+            model, {name: self.tensor(name) for name in names if name not in tables}, device
+        )
         for name in modules:
             model.get_submodule(name).register_parameter("weight", None)
         return model.to(device)
@@ -350,31 +352,6 @@ def _without_layers(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         families.set_decoder_layers_(model, layers)
-
-
-def fill_(module: nn.Module, tensors: dict[str, torch.Tensor], device: str) -> None:
-    """Put `tensors` (by dotted name) into `module` as float32 parameters, whatever their widths."""
-    import torch
-    from torch import nn
-
-    for name, tensor in tensors.items():
-        owner_name, _, attribute = name.rpartition(".")
-        owner = module.get_submodule(owner_name)
-        weight = nn.Parameter(tensor.to(device=device, dtype=torch.float32), requires_grad=False)
-        setattr(owner, attribute, weight)
-        if attribute == "weight":
-            _note_width_(owner, weight)
-
-
-def _note_width_(module: nn.Module, weight: torch.Tensor) -> None:
-    """Tell a projection the widths of its new weight."""
-    from torch import nn
-    from transformers.pytorch_utils import Conv1D
-
-    if isinstance(module, nn.Linear):
-        module.out_features, module.in_features = weight.shape
-    elif isinstance(module, Conv1D):
-        module.nx, module.nf = weight.shape
 
 
 def open_checkpoint(model: str | Path | Checkpoint) -> Checkpoint:

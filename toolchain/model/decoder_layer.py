@@ -38,6 +38,31 @@ def spell_out_gelu_(family: Family, layer: nn.Module) -> None:
         setattr(layer.get_submodule(owner), attribute, NewGELUActivation())
 
 
+def fill_(module: nn.Module, tensors: dict[str, Tensor], device: str) -> None:
+    """Put `tensors` (by dotted name) into `module` as float32 parameters, whatever their widths."""
+    import torch
+    from torch import nn
+
+    for name, tensor in tensors.items():
+        owner_name, _, attribute = name.rpartition(".")
+        owner = module.get_submodule(owner_name)
+        weight = nn.Parameter(tensor.to(device=device, dtype=torch.float32), requires_grad=False)
+        setattr(owner, attribute, weight)
+        if attribute == "weight":
+            _note_width_(owner, weight)
+
+
+def _note_width_(module: nn.Module, weight: Tensor) -> None:
+    """Tell a projection the widths of its new weight."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    if isinstance(module, nn.Linear):
+        module.out_features, module.in_features = weight.shape
+    elif isinstance(module, Conv1D):
+        module.nx, module.nf = weight.shape
+
+
 def fit_attention_(layer: nn.Module, family: Family, shape: LayerShape) -> None:
     """Tell a layer's attention, which reshapes by sizes that it stores, the real ones."""
     attention: Any = layer.get_submodule(family.attention)

@@ -56,8 +56,8 @@ def embed(model: nn.Module, token_ids: Tensor) -> Tensor:
     """
     family = _family(model)
     hidden: Tensor = embedding(model)(token_ids)
-    if family.token_types is not None:
-        segments: Tensor = model.get_submodule(family.token_types).weight  # type: ignore[assignment]
+    if family.segments is not None:
+        segments: Tensor = model.get_submodule(family.segments).weight  # type: ignore[assignment]
         hidden = hidden + segments[0]
     table = position_table(model)
     if table is not None:
@@ -139,11 +139,12 @@ def restore_constants_(model: nn.Module) -> None:
         table.register_buffer(
             "embed_scale", torch.tensor(table.scalar_embed_scale), persistent=False
         )
-    if _family(model).token_types is not None:
-        owner = model.get_submodule(_family(model).embedding.rpartition(".")[0])
-        positions = torch.arange(model.config.max_position_embeddings)[None]  # type: ignore[union-attr,arg-type]
-        owner.register_buffer("position_ids", positions, persistent=False)
-        owner.register_buffer("token_type_ids", torch.zeros_like(positions), persistent=False)
+    positions = position_table(model)
+    if _family(model).segments is not None and positions is not None:
+        embeddings = model.get_submodule(_family(model).embedding.rpartition(".")[0])
+        ids = torch.arange(len(positions))[None]
+        embeddings.register_buffer("position_ids", ids, persistent=False)
+        embeddings.register_buffer("token_type_ids", torch.zeros_like(ids), persistent=False)
 
 
 def layer_shape(
@@ -211,6 +212,19 @@ def check_heads(family: Family, before: LayerShape, after: LayerShape, *, unifor
         raise BadRequestError(
             f"a config of {family.model_type} cannot hold fewer heads of the same width",
             "use --parts mlp or --layout adaptive",
+        )
+
+
+def require_causal(family: Family, verb: str) -> None:
+    """Refuse what works for language models alone.
+
+    Raises:
+        BadRequestError: an encoder.
+    """
+    if not family.causal:
+        raise BadRequestError(
+            f"{verb} of {family.model_type} is not supported yet",
+            "an encoder can be pruned; transformers loads the result",
         )
 
 

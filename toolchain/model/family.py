@@ -95,7 +95,7 @@ class Family:
     embedding: str = "model.embed_tokens"
     positions: str | None = None
     """The table of learned positions; None where positions are rotary."""
-    token_types: str | None = None
+    segments: str | None = None
     """The table of segment embeddings, whose row 0 every token gets."""
     embedding_norm: str | None = None
     """Norm of the sum of all embeddings."""

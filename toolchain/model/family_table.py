@@ -219,7 +219,7 @@ FAMILIES: dict[str, Family] = {
             layers="encoder.layer",
             embedding="embeddings.word_embeddings",
             positions="embeddings.position_embeddings",
-            token_types="embeddings.token_type_embeddings",
+            segments="embeddings.token_type_embeddings",
             embedding_norm="embeddings.LayerNorm",
             rotary=None,
         ),
@@ -246,8 +246,8 @@ def family_of(config: dict[str, Any], name: str) -> Family:
         name: the model's name, for the message.
 
     Raises:
-        BadRequestError: neither a causal language model nor a known encoder, a mixture of experts, or a family that is not
-            supported; the message lists the supported ones.
+        BadRequestError: neither a causal language model nor a known encoder, a mixture of experts,
+            or a family that is not supported; the message lists the supported ones.
     """
     model_type = str(config.get("model_type", ""))
     _refuse_experts(config, model_type, name)

@@ -125,13 +125,14 @@ def _tied(family: Family, config: dict[str, Any]) -> bool:
 def _head_parameters(family: Family, config: dict[str, Any]) -> int:
     """What transformers puts onto the encoder: a pooler, or the head of a masked language model.
 
-    The latter is a dense layer with a norm, and a bias beside the table that it shares.
+    The latter is a dense layer with a norm, and a bias beside the table that it shares (or a table
+    and a bias more).
     """
     hidden, vocab = family.size(config, "hidden_size"), family.size(config, "vocab_size")
     dense = hidden * (hidden + 1)
     if (config.get("architectures") or [family.architecture])[0] == family.architecture:
         return dense
-    own_table = 0 if family.read(config, "tie_word_embeddings") else vocab * hidden
+    own_table = 0 if family.read(config, "tie_word_embeddings") else vocab * (hidden + 1)
     return dense + 2 * hidden + vocab + own_table
 
 

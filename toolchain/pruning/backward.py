@@ -20,7 +20,8 @@ from toolchain.calibrate.stats import exact_matmul
 from toolchain.model.block import Block
 from toolchain.model.head_loss import HeadLoss, cross_entropy, distillation
 from toolchain.model.likelihood import predicted
-from toolchain.model.outer import Outer
+from toolchain.model.outer import Entrance, Outer
+from toolchain.pruning.rulers import embedding_loss
 
 Run = Callable[[Tensor], Tensor]
 """A layer as a function of the residual stream [b, t, hidden_size]."""
@@ -28,13 +29,18 @@ Run = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Decoder:
-    """What surrounds the layers, and how one layer computes."""
+    """What surrounds the layers, and how one layer computes; an encoder's too."""
 
-    outer: Outer
+    outer: Entrance
     blocks: Sequence[Block]
     """The residual branches of a layer, in the order in which they compute."""
     layer_count: int
     device: str
+
+    @property
+    def causal(self) -> bool:
+        """Whether it has logits; an encoder, which has none, must not be given padding."""
+        return isinstance(self.outer, Outer)
 
     def embed(self, token_ids: Tensor) -> Tensor:
         """Hidden states [b, t, hidden_size] before the first layer, of ids [b, t]."""
@@ -115,6 +121,7 @@ def text_loss(decoder: Decoder, hidden: Tensor, token_ids: Tensor, mask: Tensor)
     Returns:
         The loss, and its gradient [b, t, hidden_size] with respect to `hidden`.
     """
+    assert isinstance(decoder.outer, Outer)  # noqa: S101 - an encoder predicts nothing
     wanted = predicted(mask)
     rows = hidden[:, :-1][wanted].to(decoder.device)
     found = cross_entropy(decoder.outer, rows, token_ids[:, 1:][wanted])
@@ -124,8 +131,11 @@ def text_loss(decoder: Decoder, hidden: Tensor, token_ids: Tensor, mask: Tensor)
 def distillation_loss(decoder: Decoder, hidden: Tensor, teacher: Tensor, mask: Tensor) -> HeadLoss:
     """KL(teacher ‖ model) at every predicted position, summed, and its gradient.
 
-    `teacher` holds the teacher's final hidden states like `hidden`; otherwise as `text_loss`.
+    `teacher` holds the teacher's final hidden states like `hidden`; otherwise as `text_loss`. Of an
+    encoder it is 1 - cos(teacher, model) of the texts' embeddings, summed over texts.
     """
+    if not isinstance(decoder.outer, Outer):
+        return embedding_loss(hidden, teacher, mask)
     wanted = predicted(mask)
     rows, dense = (states[:, :-1][wanted].to(decoder.device) for states in (hidden, teacher))
     return _placed(distillation(decoder.outer, rows, dense), hidden, wanted)

@@ -108,7 +108,7 @@ def _licence(card: Path) -> str | None:
 def _recipe(record: dict[str, Any]) -> list[str]:
     settings = record["settings"]
     recovery = record["recovery"]
-    what, _ = _divergence(record["held_out"])[1]
+    key, (what, _) = _divergence(record["held_out"])
     if recovery == "none" != settings["recovery"]:
         recovery = "none: held-out text preferred the weights as they were"
     chosen = sum(step["chosen"] != "none" for step in record["steps"])
@@ -121,7 +121,7 @@ def _recipe(record: dict[str, Any]) -> list[str]:
         f"- importance: {record['importance']}",
         f"- recovery: {recovery}; kept at {chosen} of {len(record['steps'])} steps, each judged by "
         f"{what} on held-out text",
-        *(_polish_line(stage) for stage in record["polish"]),
+        *(_polish_line(stage, key) for stage in record["polish"]),
         *_calibration_lines(record["calibration"]),
         f"- structure sha256: `{record['structure_sha256']}`",
     ]
@@ -145,13 +145,15 @@ def _asked(settings: dict[str, Any]) -> str:
     )
 
 
-def _polish_line(stage: dict[str, Any]) -> str:
+def _polish_line(stage: dict[str, Any], key: str) -> str:
     name, best = stage["stage"].replace("_", " "), stage["best"]
+    what = {"kl": "KL"}.get(key, key.replace("_", " "))
     if best["step"] == 0:
-        return f"- {name}: did not lower held-out KL, left out"
+        return f"- {name}: did not lower held-out {what}, left out"
+    start = stage["checks"][0][f"held_out_{key}"]
     return (
-        f"- {name}: {best['step']} of {stage['steps']} steps, held-out KL "
-        f"{stage['checks'][0]['held_out_kl']:.4f} → {best['held_out_kl']:.4f}"
+        f"- {name}: {best['step']} of {stage['steps']} steps, held-out {what} "
+        f"{start:.4f} → {best[f'held_out_{key}']:.4f}"
     )
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from toolchain.model.likelihood import padded_batches, predicted
+from toolchain.model.outer import Outer
 from toolchain.progress import SILENT, Progress
 from toolchain.pruning.backward import (
     Decoder,
@@ -29,6 +30,7 @@ from toolchain.pruning.backward import (
     forward,
 )
 from toolchain.pruning.flow import Batch
+from toolchain.pruning.rulers import embedding_loss
 
 BATCH_SEQUENCES = 8
 """Lessons in a step."""
@@ -113,7 +115,8 @@ class Check:
     step: int
     """Steps done by then."""
     held_out_kl: float
-    """KL(dense ‖ pruned) of the model as it would be saved, nats per predicted token."""
+    """KL(dense ‖ pruned) of the model as it would be saved, nats per predicted token; of an encoder
+    the cosine distance."""
     training_kl: float | None
     """Mean over the steps since the check before; None at the start."""
 
@@ -227,32 +230,58 @@ class _Trainer:
             yield losses
 
     def _step(self, batch: Sequence[Lesson]) -> float:
-        """One step of Adam; returns the batch's KL per predicted token."""
-        ids, mask, teacher = _padded(batch)
-        states = forward(self._decoder, self._run, [self._decoder.embed(ids)])
-        end = distillation_loss(self._decoder, states[-1][0], teacher, mask)
-        tokens = int(predicted(mask).sum())
-        backward(self._decoder, self._graph, states, [end.gradient / tokens])
+        """One step of Adam; returns the batch's KL per predicted token, or distance per text."""
+        decoder, groups = self._decoder, self._groups(batch)
+        states = forward(decoder, self._run, [decoder.embed(ids) for ids, _, _ in groups])
+        ends = [
+            distillation_loss(decoder, hidden, teacher, mask)
+            for hidden, (_, mask, teacher) in zip(states[-1], groups, strict=True)
+        ]
+        count = sum(self._judged(mask) for _, mask, _ in groups)
+        self._optimiser.zero_grad()
+        backward(decoder, self._graph, states, [end.gradient / count for end in ends])
         decay = (1 + math.cos(math.pi * self.steps_done / self._how.steps)) / 2
         for group in self._optimiser.param_groups:
             group["lr"] = self._how.learning_rate * decay
         self._optimiser.step()
         self.steps_done += 1
-        return end.total / tokens
+        return sum(end.total for end in ends) / count
+
+    def _groups(self, batch: Sequence[Lesson]) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """`_padded` of the batch; of an encoder's, which must not be padded, by length."""
+        if self._decoder.causal:
+            return [_padded(batch)]
+        lengths = dict.fromkeys(len(lesson.token_ids) for lesson in batch)
+        return [_padded([one for one in batch if len(one.token_ids) == n]) for n in lengths]
+
+    def _judged(self, mask: Tensor) -> int:
+        """Over how many the loss of a batch is a mean: predicted tokens, or texts."""
+        return int(predicted(mask).sum()) if self._decoder.causal else len(mask)
 
     def held_out_kl(self, held_out: Sequence[Lesson]) -> float:
-        """KL(dense ‖ pruned), nats per predicted token, of the model as it would be saved."""
-        rows = padded_batches([lesson.token_ids for lesson in held_out])
+        """KL(dense ‖ pruned), nats per predicted token, of the model as it would be saved.
+
+        Of an encoder the distance per text.
+        """
+        ids_of = [lesson.token_ids for lesson in held_out]
+        rows = padded_batches(ids_of, padded=self._decoder.causal)
         text = [_padded([held_out[index] for index in chosen]) for chosen, _, _ in rows]
         starts = [self._decoder.embed(ids) for ids, _, _ in text]
         ends = final_states(self._decoder, self._folded, starts)
-        total, tokens = 0.0, 0
+        total, count = 0.0, 0
         for hidden, (_, mask, teacher) in zip(ends, text, strict=True):
-            wanted = predicted(mask)
-            dense, ours = (states[:, :-1][wanted] for states in (teacher, hidden))
-            total += float(self._decoder.outer.divergences(dense, {"": ours})[""].sum())
-            tokens += len(ours)
-        return total / tokens
+            total += self._distance(hidden, teacher, mask)
+            count += self._judged(mask)
+        return total / count
+
+    def _distance(self, hidden: Tensor, teacher: Tensor, mask: Tensor) -> float:
+        """The loss without its gradient."""
+        outer = self._decoder.outer
+        if not isinstance(outer, Outer):
+            return embedding_loss(hidden, teacher, mask).total
+        wanted = predicted(mask)
+        dense, ours = (states[:, :-1][wanted] for states in (teacher, hidden))
+        return float(outer.divergences(dense, {"": ours})[""].sum())
 
     def _layer(self, index: int) -> nn.Module:
         layer = self._kept.get(index)
@@ -307,10 +336,10 @@ class _AdaptedLayer(nn.Module):
         return self.run(hidden), list(self._trained.values())
 
     def take(self, batch: int, wanted: list[Tensor], gradients: list[Tensor]) -> None:
-        """Leave the gradients where the optimiser finds them."""
+        """Leave the gradients where the optimiser finds them: the sum over batches."""
         del batch
         for parameter, gradient in zip(wanted, gradients, strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
 
     def done(self) -> None:
         """Nothing is left to do."""

@@ -51,8 +51,6 @@ def polish(bench: Workbench, structure: Structure, read: Read) -> Polished:
     prefer it. A stage that is finished already is not done again.
     """
     out = Polished()
-    if not bench.source.family.causal:
-        return out
     text: tuple[list[Lesson], list[Lesson]] | None = None
     for name, (adaptation, how) in _stages(bench).items():
         store = TensorStore(bench.work / name)

@@ -134,9 +134,9 @@ def checkpoint_record(
             **({"saved": _shape(saved)} if settings.pad else {}),
         },
         "calibration": request.samples.record(),
-        "drafts": [_measured_by(measure, draft.to_json()) for draft in outcome.drafts],
-        "steps": [_measured_by(measure, asdict(decision)) for decision in outcome.decisions],
-        "polish": outcome.polish,
+        "drafts": _measured_by(measure, [draft.to_json() for draft in outcome.drafts]),
+        "steps": _measured_by(measure, [asdict(decision) for decision in outcome.decisions]),
+        "polish": _measured_by(measure, outcome.polish),
         "held_out": {
             "result": outcome.best,
             measure: outcome.measured[outcome.best].kl,
@@ -147,9 +147,14 @@ def checkpoint_record(
     }
 
 
-def _measured_by(measure: str, entry: dict[str, Any]) -> dict[str, Any]:
+def _measured_by(measure: str, entry: Any) -> Any:
     """An entry of the record whose distances go by the name of what they are."""
-    return {f"held_out_{measure}" if k == "held_out_kl" else k: v for k, v in entry.items()}
+    if isinstance(entry, list):
+        return [_measured_by(measure, each) for each in entry]
+    if not isinstance(entry, dict):
+        return entry
+    names = {f"{text}_kl": f"{text}_{measure}" for text in ("held_out", "training")}
+    return {names.get(key, key): _measured_by(measure, value) for key, value in entry.items()}
 
 
 def _perplexity(found: Perplexity | None) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from toolchain.model.head_loss import HeadLoss
 from toolchain.model.likelihood import Perplexity, predicted
 from toolchain.model.outer import Entrance, Outer
 from toolchain.pruning.flow import Batch
@@ -41,7 +42,7 @@ class Ruler(Protocol):
         ...
 
     def perplexity(self, batches: Sequence[Batch], ends: Sequence[Tensor]) -> Perplexity | None:
-        """Of the model that `ends`, [b, t, hidden_size] per batch, are from; None for an encoder."""
+        """Of the model whose final hidden states are `ends`; an encoder has none."""
         ...
 
 
@@ -115,6 +116,23 @@ def cosine_distances(one: Tensor, other: Tensor) -> Tensor:
     """
     units = [torch.nn.functional.normalize(rows, dim=-1) for rows in (one, other)]
     return (units[0] - units[1]).square().sum(-1) / 2
+
+
+def embedding_loss(hidden: Tensor, teacher: Tensor, mask: Tensor) -> HeadLoss:
+    """1 - cos(teacher, model) of the embeddings, summed over texts, and its gradient.
+
+    Args:
+        hidden: final hidden states, [b, t, hidden_size].
+        teacher: the teacher's, like it.
+        mask: bool [b, t], False at padding.
+    """
+    leaf = hidden.detach().requires_grad_()
+    real = mask.to(hidden.device)
+    with torch.enable_grad():
+        dense = mean_pooled(teacher.to(hidden.device), real)
+        loss = cosine_distances(dense, mean_pooled(leaf, real)).sum()
+        (gradient,) = torch.autograd.grad(loss, leaf)
+    return HeadLoss(float(loss.detach()), gradient)
 
 
 def _embeddings(hidden: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:

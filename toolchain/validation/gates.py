@@ -10,6 +10,7 @@ from runtime_py.engines import open_engine
 from runtime_py.schema import MANIFEST_NAME, Manifest
 from toolchain import __version__
 from toolchain.model.checkpoint import Checkpoint
+from toolchain.model.families import require_causal
 from toolchain.progress import SILENT, Progress
 from toolchain.recipe import ValidateSettings
 from toolchain.store import sha256_file
@@ -52,8 +53,10 @@ def validate_bundle(
 
     Raises:
         BrokenBundleError: a file of the bundle is missing or changed; it is named.
-        BadRequestError: unusable text or margins, or the compact checkpoint cannot be found.
+        BadRequestError: an encoder, unusable text or margins, or the compact checkpoint cannot be
+            found.
     """
+    require_causal(reference.family, "validate")
     margins = check_margins(settings.margins)
     manifest = open_bundle(bundle)
     limits = parity.limits_of(manifest.quantization)

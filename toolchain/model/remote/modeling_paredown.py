@@ -24,7 +24,7 @@ PREFIX = "Adaptive"
 MODEL_TYPE_PREFIX = "paredown_"
 ALIASES = {"ffn_dim": "intermediate_size", "n_inner": "intermediate_size"}
 """What OPT and GPT-2 call the width of their MLP."""
-HEAD_DIM_DERIVED = ("opt", "gpt2")
+HEAD_DIM_DERIVED = ("bert", "opt", "gpt2")
 """Families that know no head_dim, only hidden_size / num_attention_heads."""
 
 
@@ -74,10 +74,24 @@ def adaptive_layer(
     # Built with all heads, since fewer would come out wider.
     rest = {name: width for name, width in widths.items() if "heads" not in name}
     layer = kind(LayerConfig(config, rest), index)
-    for module in layer.modules():
+    heads = widths["num_attention_heads"]
+    for module in list(layer.modules()):
         if hasattr(module, "head_dim"):
-            narrow_attention_(module, widths["num_attention_heads"])
+            narrow_attention_(module, heads)
+        elif hasattr(getattr(module, "self", None), "attention_head_size"):
+            narrow_bert_attention_(module, heads)
     return layer
+
+
+def narrow_bert_attention_(attention: Any, heads: int) -> None:
+    """Leave `heads` heads, of the width that they have, in the attention of BERT."""
+    inner, hidden = attention.self, attention.output.dense.out_features
+    width = heads * inner.attention_head_size
+    for name in ("query", "key", "value"):
+        setattr(inner, name, nn.Linear(hidden, width))
+    attention.output.dense = nn.Linear(width, hidden)
+    inner.num_attention_heads = heads
+    inner.all_head_size = width
 
 
 def narrow_attention_(attention: Any, heads: int) -> None:
