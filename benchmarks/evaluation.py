@@ -26,12 +26,12 @@ from toolchain.embedded import agreement_items
 from toolchain.model.checkpoint import EMBEDDED, open_checkpoint
 from toolchain.model.likelihood import Perplexity, negative_log_likelihood, padded_batches
 
-DOCUMENTS = 100
+DOCUMENTS = 64
 """Held-out documents for KL and perplexity, each its first context's worth of tokens."""
 SHARES = 3
 """A task's items are dealt to this many shares, one for each seed."""
-BLIMP_STEP = 2
-"""Every second BLiMP pair of each of its 67 phenomena."""
+BLIMP_STEP = 4
+"""Every fourth BLiMP pair of each of its 67 phenomena."""
 AGREEMENT_ITEMS = 1200
 BATCH_TOKENS = 2048
 """Larger batches are slower on a CPU: the logits leave its cache."""

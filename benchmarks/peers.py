@@ -62,11 +62,7 @@ class Row:
         return f"{self.package} {json.dumps(self.settings, sort_keys=True)}"
 
 
-OURS: list[dict[str, Any]] = [
-    {},
-    {"recovery": "auto"},
-    {"recovery": "auto", "layout": "adaptive"},
-]
+OURS: list[dict[str, Any]] = [{}, {"layout": "adaptive"}]
 """What a user may type, beside the ratio and `--round-to 1`; sizes follow the first."""
 
 ROWS = (

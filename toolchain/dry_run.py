@@ -14,6 +14,7 @@ from toolchain.exporting.formats import artifact_bytes
 from toolchain.exporting.memory import predict_memory
 from toolchain.model.families import FAMILIES, attention_window, require_causal
 from toolchain.model.spec import ModelSpec, spec_from_config
+from toolchain.pruning.effort import AFFORDABLE, affordable_drafts, tunes_masks
 from toolchain.pruning.memory import predict_peak_bytes
 from toolchain.pruning.structure import planned_structure
 from toolchain.recipe import ExportSettings, Recipe
@@ -38,6 +39,7 @@ class Plan:
 
     An encoder cannot be exported: the recipe's exports and its engine are left out.
 
+    `drafts` and `joint_masks` are what the pruner would do of its own accord on `pruning_device`.
     `missing` maps an extra that the recipe needs to the modules that are absent.
     """
 
@@ -46,6 +48,9 @@ class Plan:
     context_length: int
     before: Size
     after: Size
+    pruning_device: str
+    drafts: int
+    joint_masks: bool
     pruning_peak_bytes: int
     engine_peak_bytes: int
     missing: dict[str, list[str]]
@@ -83,6 +88,12 @@ class Plan:
         lines += [f"{name:{width}}  {before:>14}  {after:>14}" for name, before, after in rows]
         lines.append(f"removes {removed:.1%} of the attention and MLP parameters")
         engine = f", engine {_mb(self.engine_peak_bytes)}" if self.before.export_bytes else ""
+        if self.pruning_peak_bytes:
+            masks = "with" if self.joint_masks else "without"
+            lines.append(
+                f"pruning on {self.pruning_device}: at most {self.drafts} drafts to search, {masks} "
+                "joint mask tuning"
+            )
         lines.append(
             f"predicted peak memory: pruning {_mb(self.pruning_peak_bytes)}{engine} "
             "(each plus its interpreter)"
@@ -103,6 +114,8 @@ def plan_recipe(recipe: Recipe) -> Plan:
     config, name = _config(recipe.model)
     dense = spec_from_config(config, name)
     compact = dense if recipe.prune is None else planned_structure(dense, recipe.prune).spec
+    prune = recipe.prune
+    device = prune.device if prune is not None and prune.device in AFFORDABLE else "cpu"
     exports = recipe.export if dense.family.causal else []
     context = max((export.context for export in exports), default=0)
     check_context(context, dense, attention_window(config))
@@ -113,7 +126,10 @@ def plan_recipe(recipe: Recipe) -> Plan:
         context_length=context,
         before=_size(dense, context, backends),
         after=_size(compact, context, backends),
-        pruning_peak_bytes=predict_peak_bytes(dense, recipe.prune) if recipe.prune else 0,
+        pruning_device=device,
+        drafts=affordable_drafts(dense, prune, device) if prune else 0,
+        joint_masks=tunes_masks(dense, prune, device) if prune else False,
+        pruning_peak_bytes=predict_peak_bytes(dense, prune) if prune else 0,
         engine_peak_bytes=max((predict_memory(compact, e).total_bytes for e in exports), default=0),
         missing=_missing(exports, recipe.prune is not None),
     )

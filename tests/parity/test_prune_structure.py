@@ -200,6 +200,15 @@ def test_auto_takes_the_best_of_its_drafts(dense: Checkpoint, tmp_path: Path) ->
     assert json.loads(text)["drafts"] == drafts
 
 
+@pytest.mark.parametrize("most", [0, 2])
+def test_no_more_drafts_than_asked_for(dense: Checkpoint, tmp_path: Path, most: int) -> None:
+    open_ = {"layers": "auto", "allocation": "auto", "importance": "auto", "drafts": most}
+    record = prune(dense, tmp_path, **open_).record
+    assert len(record["drafts"]) == most
+    limit = budget_of(dense.spec, settings(tmp_path)).block_parameters
+    assert record["shapes"]["after"]["block_parameters"] <= limit
+
+
 def test_nothing_open_means_no_draft(dense: Checkpoint, tmp_path: Path) -> None:
     assert prune(dense, tmp_path).record["drafts"] == []
 
