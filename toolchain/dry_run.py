@@ -91,7 +91,7 @@ class Plan:
         if self.pruning_peak_bytes:
             masks = "with" if self.joint_masks else "without"
             lines.append(
-                f"pruning on {self.pruning_device}: at most {self.drafts} drafts to search, {masks} "
+                f"pruning on {self.pruning_device}: up to {self.drafts} drafts to search, {masks} "
                 "joint mask tuning"
             )
         lines.append(
