@@ -64,4 +64,5 @@ def test_the_python_shown_runs(
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)  # noqa: S102 - our own README
     assert capsys.readouterr().out.startswith("SHIP: ")
-    assert names["model"].config.num_attention_heads == 8  # type: ignore[attr-defined]
+    dense = 1_701_600
+    assert names["model"].num_parameters() < 0.83 * dense  # type: ignore[attr-defined]
