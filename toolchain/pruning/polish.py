@@ -83,8 +83,9 @@ def _stages(bench: Workbench) -> dict[str, tuple[Adaptation, Training]]:
 def _taught(bench: Workbench) -> tuple[list[Lesson], list[Lesson]]:
     """Calibration and held-out text with what the dense model makes of it."""
     text = []
-    for sequences in (bench.samples.training, bench.samples.held_out):
-        batches = bench.batches(sequences, [DENSE], "teacher")
+    samples = bench.samples
+    for name, sequences in (("taught", samples.training), ("examined", samples.held_out)):
+        batches = bench.batches(sequences, [DENSE], name)
         for index in range(bench.layer_count):
             layer = bench.dense_layer(index)
             for block in bench.blocks:
