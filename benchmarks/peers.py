@@ -42,7 +42,7 @@ RATIOS = (0.2, 0.35)
 SEEDS = (0, 1, 2)
 SAMPLES = 128
 SEQ_LEN = 128
-LIMIT_S = 300
+LIMIT_S = 600
 """A package that takes longer for one of these models has no result."""
 PAREDOWN = "paredown"
 

@@ -29,6 +29,7 @@ from toolchain.model.compact import (
     unit_width,
 )
 from toolchain.progress import Progress
+from toolchain.pruning.device import return_freed_memory
 from toolchain.pruning.flow import DENSE, PRUNED, advance_
 from toolchain.pruning.gradients import GradientStore
 from toolchain.pruning.judge import judged_part
@@ -175,6 +176,7 @@ class Pruner:
         dense = bench.dense_layer(step.index)
         statistics = collect(step.block, dense, self._calibration, bench.device, scale)
         del dense
+        return_freed_memory()
         weight = read_projection(tensors, family, part).float()
         score = partial(self._method.score, (step.index, part), statistics, weight)
         units = choose_units(score, shape, after, part)
