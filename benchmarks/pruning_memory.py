@@ -421,7 +421,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--samples", type=int, default=SAMPLES)
     parser.add_argument("--seq-len", type=int, default=SEQ_LEN)
-    parser.add_argument("--layers", type=int, help="fewer layers than the shape has, for a trial")
+    parser.add_argument("--layers", type=int, help="fewer layers than the shape has")
     parser.add_argument("--keep", action="store_true", help="keep the models for the next time")
     parser.add_argument("--trial", action="store_true", help="print only; write no results")
     parser.add_argument("--child", nargs=3, type=Path, help=argparse.SUPPRESS)
@@ -434,7 +434,6 @@ def main() -> int:
         known = map(json.loads, RAW.read_text(encoding="utf-8").splitlines())
         rows = {row["shape"]: row for row in known}
     if given.layers:
-        given.trial = True
         for shape in SHAPES.values():
             shape["num_hidden_layers"] = given.layers
     for name in given.shape:
@@ -445,9 +444,10 @@ def main() -> int:
             f"{name}: peak {row['peak_rss_bytes'] / 1e6:,.0f} MB is {verdict} the bound of "
             f"{row['bound_bytes'] / 1e6:,.0f} MB, in {row['seconds'] / 60:.1f} min"
         )
-        rows[name] = row
+        row["shape"] += f" cut to {given.layers} layers" if given.layers else ""
+        rows[row["shape"]] = row
     if not given.trial:
-        ordered = [rows[name] for name in SHAPES if name in rows]
+        ordered = sorted(rows.values(), key=lambda row: row["parameters"])
         RAW.write_text("".join(json.dumps(row) + "\n" for row in ordered), encoding="utf-8")
         TABLE.write_text(page(ordered), encoding="utf-8")
     return 0

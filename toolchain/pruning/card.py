@@ -140,7 +140,7 @@ def _asked(settings: dict[str, Any]) -> str:
     if settings["latency_ms"] is not None:
         return f"at most {settings['latency_ms']:g} ms per token by {settings['latency_table']}"
     return (
-        f"{settings['ratio']:.0%} less parameters of {_PARTS[settings['parts']]} (MLP widths in "
+        f"{settings['ratio']:.0%} fewer parameters of {_PARTS[settings['parts']]} (MLP widths in "
         f"multiples of {settings['round_to']})"
     )
 
