@@ -229,7 +229,8 @@ def page(records: Sequence[Record], rows: Sequence[Row]) -> str:
         "# Other pruners",
         "",
         "Training-free pruners that install from the index and run on a CPU: the same checkpoint, "
-        "the same calibration tokens, one process each, and the same held-out text. KL to the "
+        "the same calibration tokens, one process each, and the same held-out text; times are of a "
+        "machine with other work on it. KL to the "
         "dense model in nats per token. *blocks left*: attention and MLP parameters that are "
         "really there; *loads plainly*: transformers loads the saved folder without custom code. "
         "*prune s* is the work, *wall s* and memory are the whole process, imports included "

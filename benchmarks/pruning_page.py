@@ -198,5 +198,6 @@ def _explanation(records: Sequence[Record]) -> list[str]:
         "documents, read only after pruning; every model is measured in float32 from the saved "
         "checkpoint (ShortGPT and SliceGPT style: in memory). Mean [lowest, highest] of "
         f"{len(seeds)} calibration draws (seeds {', '.join(map(str, seeds))}). Zero-shot: each "
-        "draw answers another third of a task's items. Best in bold.",
+        "draw answers another third of a task's items. Best in bold; a dash: not run yet. Times "
+        "are of a machine with other work on it.",
     ]
