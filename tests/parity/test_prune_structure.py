@@ -17,11 +17,13 @@ from transformers import AutoModelForCausalLM
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import SILENT, Progress
 from toolchain.pruning.drop import LayerStage
+from toolchain.pruning.layers import LayerStore
 from toolchain.pruning.request import check_request
 from toolchain.pruning.result import PruneResult
 from toolchain.pruning.run import prune_checkpoint
 from toolchain.pruning.search import _neighbours
-from toolchain.pruning.structure import budget_of
+from toolchain.pruning.stream import Method, Pruner
+from toolchain.pruning.structure import budget_of, planned_structure
 from toolchain.pruning.workbench import Workbench
 from toolchain.recipe import PruneSettings
 from toolchain.store import work_directory
@@ -286,6 +288,20 @@ def test_joint_tuning_is_never_worse_on_held_out_text(dense: Checkpoint, tmp_pat
     names = load_file(result.path / "model.safetensors").keys()
     model = AutoModelForCausalLM.from_pretrained(result.path)
     assert set(names) <= set(model.state_dict())
+
+
+# One layer in memory at a time
+
+
+def test_no_finished_layer_stays_in_memory(dense: Checkpoint, tmp_path: Path) -> None:
+    bench = workbench(dense, tmp_path)
+    structure = planned_structure(dense.spec, bench.settings)
+    store = LayerStore(tmp_path / "layers")
+    with torch.no_grad():
+        pruner = Pruner(bench, structure, Method("condition", "least_squares"), store)
+        layers = pruner.run(SILENT, "pruning")
+    assert [layer.tensors for layer in layers] == [{}] * 4
+    assert all(store.load(index).tensors for index in structure.layers)
 
 
 # Going on after an interruption

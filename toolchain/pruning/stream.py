@@ -8,7 +8,7 @@ also runs through the layers that are dropped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -100,7 +100,11 @@ class Pruner:
         self._held_out = bench.batches(bench.samples.held_out, streams, "held-out")
 
     def run(self, progress: Progress, description: str) -> list[FinishedLayer]:
-        """Prune every layer that stays, or replay it where it is finished."""
+        """Prune every layer that stays, or replay it where it is finished.
+
+        Returns:
+            What was kept and decided; the tensors are in the store alone.
+        """
         bench, places = self._bench, {i: p for p, i in enumerate(self._structure.layers)}
         done = sum(self._finished.has(i) for i in places) if self._finished else 0
         if done:
@@ -109,7 +113,9 @@ class Pruner:
         with progress.task(description, bench.layer_count) as task:
             for index in range(bench.layer_count):
                 if index in places:
-                    layers.append(self._layer(places[index], index))
+                    layer = self._layer(places[index], index)
+                    layers.append(replace(layer, tensors={}))  # never the whole model in memory
+                    del layer
                 else:
                     self._advance_({DENSE: bench.dense_layer(index)})
                 task.advance()
@@ -128,9 +134,8 @@ class Pruner:
             self._advance_({DENSE: dense, PRUNED: self._module(index, layer.tensors)})
             return layer
         layer = self._prune_layer(place, index)
-        if self._finished is None:
-            return FinishedLayer({}, layer.kept, layer.decisions)
-        self._finished.save(index, layer)
+        if self._finished is not None:
+            self._finished.save(index, layer)
         return layer
 
     def _prune_layer(self, place: int, index: int) -> FinishedLayer:
