@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from toolchain.errors import BadRequestError
-from toolchain.pruning.flow import DENSE, Batch, advance_
+from toolchain.pruning.flow import DENSE, Batch
 from toolchain.pruning.workbench import Workbench
 
 SHORTLIST = 3
@@ -132,8 +132,7 @@ class LayerStage:
             for index in range(bench.layer_count):
                 layer = bench.dense_layer(index)
                 before = [batch.hidden[DENSE] for batch in batches]
-                for block in bench.blocks:
-                    advance_(batches, block, {DENSE: layer}, bench.device)
+                bench.through_(batches, DENSE, layer)
                 found.append(_influence(batches, before))
                 task.advance()
         return found

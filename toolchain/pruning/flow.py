@@ -16,8 +16,6 @@ from toolchain.model.sizes import WIDEST_ACTIVATION
 
 DENSE = "dense"
 PRUNED = "pruned"
-PLAIN = "plain"
-"""The stream with the pruned structure and no recovery; only held-out text has it."""
 
 
 class HiddenStates:

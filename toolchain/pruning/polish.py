@@ -19,7 +19,7 @@ from toolchain.pruning.distil import (
     train,
 )
 from toolchain.pruning.effort import MASK_PASSES, tunes_masks
-from toolchain.pruning.flow import DENSE, advance_
+from toolchain.pruning.flow import DENSE
 from toolchain.pruning.joint import Masks
 from toolchain.pruning.layers import TensorStore
 from toolchain.pruning.structure import Structure
@@ -87,9 +87,7 @@ def _taught(bench: Workbench) -> tuple[list[Lesson], list[Lesson]]:
     for name, sequences in (("taught", samples.training), ("examined", samples.held_out)):
         batches = bench.batches(sequences, [DENSE], name)
         for index in range(bench.layer_count):
-            layer = bench.dense_layer(index)
-            for block in bench.blocks:
-                advance_(batches, block, {DENSE: layer}, bench.device)
+            bench.through_(batches, DENSE, bench.dense_layer(index))
         text.append(lessons(batches, DENSE))
     return text[0], text[1]
 

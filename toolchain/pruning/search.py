@@ -95,7 +95,7 @@ class Search:
         structure = self._default(fewest_dropped(self._spec, settings))
         choice = Choice(structure, settings.matched_importance, settings.first_recovery, UNIFORM)
         choice = self._with_best_split(choice)
-        if settings.layers == "auto":
+        if settings.layers == "auto" and self._drafts:
             choice = self._with_fewer_layers(choice)
         if settings.layout == "adaptive":
             choice = self._allocated(choice)
@@ -176,7 +176,8 @@ class Search:
         asked = self._settings.allocation
         thin = thinned(self._spec, choice.structure.layers)
         limit = budget_of(self._spec, self._settings).block_parameters
-        if asked == UNIFORM or limit >= thin.block_parameters:
+        undecidable = asked == "auto" and not self._drafts
+        if asked == UNIFORM or undecidable or limit >= thin.block_parameters:
             return choice
         allocator = Allocator(self._bench, choice.structure, self.method(choice), DRAFT_SAMPLES)
         if asked == GLOBAL:

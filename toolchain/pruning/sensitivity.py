@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from torch import Tensor
 
@@ -95,10 +95,10 @@ class Sensitivity:
         bench, (index, name) = self._bench, part.place
         family = bench.source.family
         layer = bench.dense_layer(index)
-        ends: list[dict[str, Tensor]] = [{} for _ in self._held_out]
+        score = cache(partial(self._method.score, part.place, part.statistics, part.weight))
+        projections: dict[int, tuple[Tensor, Tensors]] = {}
         for count in counts:
             after = _with_units(part.shape, name, count)
-            score = partial(self._method.score, part.place, part.statistics, part.weight)
             units = choose_units(score, part.shape, after, name)
             columns = expand(units, unit_width(part.shape, name))
             narrow = cut(part.tensors, family, part.shape, name, units)
@@ -107,11 +107,16 @@ class Sensitivity:
             found = candidates(recover, part.statistics, part.weight, columns, has_bias, "own")
             stored, _ = as_stored(narrow, part.block, found)
             tensors = stored.get("own", stored[NONE])
-            for batch, end in zip(self._held_out, ends, strict=True):
-                hidden = batch.hidden[DENSE].to(bench.device)
-                inputs = part.block.branch(layer, hidden)[0][..., columns.to(bench.device)]
-                output = part.block.project(inputs, tensors)
-                end[str(count)] = part.block.join(layer, hidden, output).cpu()
+            own = {n: t for n, t in tensors.items() if n.startswith(part.block.projection_name)}
+            projections[count] = columns.to(bench.device), own
+        ends: list[dict[str, Tensor]] = []
+        for batch in self._held_out:
+            hidden = batch.hidden[DENSE].to(bench.device)
+            inputs = part.block.inputs(layer, hidden)
+            ends.append({})
+            for count, (columns, own) in projections.items():
+                output = part.block.project(inputs[..., columns], own)
+                ends[-1][str(count)] = part.block.join(layer, hidden, output).cpu()
         later = bench.blocks[bench.blocks.index(part.block) + 1 :]
         rest = [(block, layer) for block in later]
         found_kl = bench.dense_judge.divergences(self._held_out, ends, index + 1, rest)

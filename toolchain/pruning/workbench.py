@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +84,11 @@ class Workbench:
         """Layer `index` of the dense model on the device."""
         return self.source.layer(index, self.device)
 
+    def through_(self, batches: Sequence[Batch], stream: str, layer: nn.Module) -> None:
+        """Move one stream of `batches` through the whole of `layer`."""
+        for block in self.blocks:
+            advance_(batches, block, {stream: layer}, self.device)
+
     def scaled_tensors(self, structure: Structure, place: int) -> Tensors:
         """The dense tensors of the layer at `place` of `structure`, its branches scaled."""
         tensors = self.source.layer_tensors(structure.layers[place])
@@ -107,14 +112,10 @@ class Workbench:
     def measure(self, structure: Structure, read: Callable[[int], Tensors]) -> Measured:
         """A whole model, whose layer at each place has the tensors that `read` gives."""
         batches = self.batches(self.samples.held_out, [RESULT], RESULT)
-        for layer in self._modules(structure, read):
-            for block in self.blocks:
-                advance_(batches, block, {RESULT: layer}, self.device)
+        for place, index in enumerate(structure.layers):
+            layer = self.source.layer_from(index, read(place), self.device)
+            self.through_(batches, RESULT, layer)
         judge = self.judge(structure)
         ends = [{RESULT: batch.hidden[RESULT]} for batch in batches]
         kl = judge.divergences(batches, ends, len(structure.layers))[RESULT]
         return Measured(kl, judge.perplexity(batches, RESULT))
-
-    def _modules(self, structure: Structure, read: Callable[[int], Tensors]) -> Iterator[nn.Module]:
-        for place, index in enumerate(structure.layers):
-            yield self.source.layer_from(index, read(place), self.device)
