@@ -24,7 +24,7 @@ from runtime_py.generate import generate
 from runtime_py.schema import Manifest, to_json
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.store import write_text
-from toolchain.validation.parity import PARITY_DOCUMENTS, compare_engine, limits_of, parity_gate
+from toolchain.validation.parity import PARITY_DOCUMENTS, judge
 from toolchain.validation.text import parity_sequences, read_gate_text
 
 JSONL = ROOT / "benchmarks" / "results" / "export_parity.jsonl"
@@ -59,9 +59,7 @@ def row(backend: str, name: str, bundle: Path, manifest: Manifest) -> dict[str, 
     text = read_gate_text(str(EVALUATION), checkpoint.tokenizer())
     engine = open_engine(bundle, manifest, threads=1)
     sequences = parity_sequences(text.documents, manifest.context_length, PARITY_DOCUMENTS)
-    gate = parity_gate(
-        compare_engine(engine, checkpoint.load(), sequences), limits_of(manifest.quantization)
-    )
+    gate = judge(engine, manifest, checkpoint, sequences)
     prompts = [ids[: 2 + 3 * i] for i, ids in enumerate(text.documents[:PROMPTS])]
     expected = continuations(checkpoint.path, prompts, manifest)
     written = [list(generate(engine, p, NEW_TOKENS, manifest.eos_token_ids)) for p in prompts]

@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 from runtime_py import sensors
 from runtime_py.bundle import open_bundle
 from runtime_py.chat import Conversation
-from runtime_py.check import check
+from runtime_py.check import check_bundle
 from runtime_py.engines import open_engine
 from runtime_py.errors import EXIT_HOLD, EXIT_OK, BadRequestError
 from runtime_py.measure import measure
+from runtime_py.measure_native import measure_native
 from runtime_py.schema import Protocol, dumps, loads, to_json
 
 PROGRAM = "paredown-agent"
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
     measuring = add("measure", "time one launch; a launch record on stdout")
     measuring.add_argument("--protocol", metavar="JSON|FILE", help="what to run")
+    measuring.add_argument("--runner", type=Path, metavar="FILE", help="the native runner")
     add("check", "run the golden cases; a check report on stdout, exit code 1 if one fails")
     chatting = add("chat", "stream text; lines from stdin without --prompt")
     chatting.add_argument("--prompt", metavar="TEXT", help="one prompt, then end")
@@ -62,14 +64,19 @@ def _measure(options: argparse.Namespace) -> int:
     if options.threads is not None:
         protocol = dataclasses.replace(protocol, threads=options.threads)
     manifest = open_bundle(options.bundle)
-    _print_json(measure(options.bundle, manifest, protocol))
+    if protocol.engine == "native":
+        if options.runner is None:
+            raise BadRequestError("the protocol wants the native runner", "give --runner FILE")
+        record = measure_native(options.runner, options.bundle, manifest, protocol)
+    else:
+        record = measure(options.bundle, manifest, protocol)
+    _print_json(record)
     return EXIT_OK
 
 
 def _check(options: argparse.Namespace) -> int:
     manifest = open_bundle(options.bundle)
-    engine = open_engine(options.bundle, manifest, _threads(options))
-    report = check(engine, manifest)
+    report = check_bundle(options.bundle, manifest, _threads(options))
     _print_json(report)
     return EXIT_OK if report.passed else EXIT_HOLD
 

@@ -39,10 +39,15 @@ def open_bundle(path: Path, verify: bool = True) -> Manifest:
     return manifest
 
 
-def model_bytes(manifest: Manifest) -> int:
-    """Bytes of the model file and of its external data (`model.onnx` and `model.onnx.data`)."""
+def model_files(manifest: Manifest) -> list[FileEntry]:
+    """The model file and its external data (`model.onnx` and `model.onnx.data`)."""
     stem = PurePosixPath(manifest.model_file).stem + "."
-    return sum(e.bytes for e in manifest.files if PurePosixPath(e.path).name.startswith(stem))
+    return [e for e in manifest.files if PurePosixPath(e.path).name.startswith(stem)]
+
+
+def model_bytes(manifest: Manifest) -> int:
+    """Bytes of the model file and of its external data."""
+    return sum(entry.bytes for entry in model_files(manifest))
 
 
 def _read_manifest(path: Path) -> Manifest:

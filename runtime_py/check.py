@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
-from runtime_py.engines import Engine
+from runtime_py.engines import Engine, open_engine
+from runtime_py.engines.encoder import EncoderEngine, open_encoder
 from runtime_py.errors import ParedownError
-from runtime_py.schema import CaseResult, CheckReport, GoldenCase, Manifest
+from runtime_py.schema import CaseResult, CheckReport, GoldenCase, GoldenEmbedding, Manifest
+
+
+def check_bundle(bundle: Path, manifest: Manifest, threads: int) -> CheckReport:
+    """Run every golden case of a bundle that `open_bundle` accepted, on its own engine.
+
+    Raises:
+        ParedownError: the engine cannot be opened, or computed NaN or infinity.
+    """
+    if manifest.kind == "encoder":
+        return check_encoder(open_encoder(bundle, manifest, threads), manifest)
+    return check(open_engine(bundle, manifest, threads), manifest)
 
 
 def check(engine: Engine, manifest: Manifest) -> CheckReport:
@@ -22,6 +36,45 @@ def check(engine: Engine, manifest: Manifest) -> CheckReport:
         cases=cases,
         passed=bool(cases) and all(case.passed for case in cases),
     )
+
+
+def check_encoder(engine: EncoderEngine, manifest: Manifest) -> CheckReport:
+    """Run every golden embedding of `manifest` on `engine`.
+
+    Raises:
+        ParedownError: the engine computed NaN or infinity.
+    """
+    cases = [_run_embedding(engine, case) for case in manifest.golden_embeddings]
+    return CheckReport(
+        bundle_name=manifest.name,
+        engine=engine.name,
+        cases=cases,
+        passed=bool(cases) and all(case.passed for case in cases),
+    )
+
+
+def _run_embedding(engine: EncoderEngine, case: GoldenEmbedding) -> CaseResult:
+    found = [float(value) for value in engine.embed(case.input_ids)]
+    if not all(map(math.isfinite, found)):
+        raise ParedownError(f"golden case {case.name!r}: {engine.name} computed NaN or infinity")
+    cosine = _cosine(found, case.embedding)
+    return CaseResult(
+        name=case.name,
+        passed=cosine >= case.min_cosine,
+        max_abs_logit_difference=0.0,
+        matching_tokens=0,
+        expected_tokens=0,
+        near_tie=False,
+        cosine=cosine,
+    )
+
+
+def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    """-1 where one of the two is zero or they differ in length."""
+    lengths = math.sqrt(math.fsum(x * x for x in one) * math.fsum(y * y for y in other))
+    if not lengths or len(one) != len(other):
+        return -1.0
+    return math.fsum(x * y for x, y in zip(one, other, strict=True)) / lengths
 
 
 def run_case(engine: Engine, case: GoldenCase) -> CaseResult:

@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import importlib
 import json
 import random
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 from runtime_py import sensors
-from runtime_py.engines import open_engine
+from runtime_py.bundle import model_files
+from runtime_py.engines import Engine, open_engine
 from runtime_py.errors import BadRequestError
-from runtime_py.generate import require_context, timed_generation
-from runtime_py.schema import LaunchRecord, Manifest, Protocol
+from runtime_py.generate import AfterToken, Clock, require_context, timed_generation
+from runtime_py.schema import (
+    PHASES,
+    LaunchRecord,
+    Manifest,
+    Protocol,
+    Reading,
+    Sample,
+    Snapshot,
+)
+from runtime_py.sensors import power
 
 PROMPT_SEED = 20240
 """Every launch of every bundle with the same vocabulary measures the same prompt."""
 
+SAMPLING_NS = 2_000_000_000
+"""A sustained launch reads the sensors this often; a reading costs some milliseconds."""
+
+DRIFT_BYTES = 1 << 20
+DRIFT_ROUNDS = 15
+
+_ENGINE_PACKAGES = {
+    "onnx": ("numpy", "onnxruntime"),
+    "executorch": ("torch", "executorch.extension.pybindings._C"),
+}
+"""What an engine imports before it opens a model: its share of the base memory."""
+
 
 def measure(bundle: Path, manifest: Manifest, protocol: Protocol) -> LaunchRecord:
-    """Load the bundle, warm up, and time `protocol.repetitions` generations.
+    """One launch of the kind that `protocol.phase` says.
 
     Args:
         bundle: the bundle's directory, accepted by `open_bundle`.
@@ -29,23 +59,14 @@ def measure(bundle: Path, manifest: Manifest, protocol: Protocol) -> LaunchRecor
         MissingError, BrokenBundleError: as `open_engine`.
     """
     check_protocol(protocol, manifest)
-    prompt_ids = random_prompt(manifest, special_token_ids(bundle, manifest), protocol)
-    engine = open_engine(bundle, manifest, protocol.threads)
-    for _ in range(protocol.warmup):
-        timed_generation(engine, prompt_ids, protocol.generated_tokens)
-    other_work = sensors.OtherWork()
-    samples = [
-        timed_generation(engine, prompt_ids, protocol.generated_tokens)
-        for _ in range(protocol.repetitions)
-    ]
-    return LaunchRecord(
-        load_ns=engine.load_ns,
-        samples=samples,
-        peak_rss_bytes=sensors.peak_rss_bytes(),
-        engine=engine.name,
-        engine_versions=engine.versions,
-        device={**sensors.read_all(), "other_work_cores": other_work.cores()},
-    )
+    work = workload(bundle, manifest, protocol)
+    affinity = sensors.use_cores(protocol.affinity, protocol.threads)
+    wall, monotonic = time.time_ns(), time.monotonic_ns()
+    phases = {"time": _timed, "cold": _cold, "memory": _memory, "sustained": _sustained}
+    record = phases[protocol.phase](bundle, manifest, protocol, work)
+    jump = (time.time_ns() - wall) - (time.monotonic_ns() - monotonic)
+    device = {**record.device, "cpu_affinity": affinity}
+    return dataclasses.replace(record, device=device, clock_jump_ns=jump)
 
 
 def check_protocol(protocol: Protocol, manifest: Manifest) -> None:
@@ -58,9 +79,46 @@ def check_protocol(protocol: Protocol, manifest: Manifest) -> None:
         value = getattr(protocol, name)
         if value < 1:
             raise BadRequestError(f"protocol: {name} is {value}", "use 1 or more")
-    if protocol.warmup < 0:
-        raise BadRequestError(f"protocol: warmup is {protocol.warmup}", "use 0 or more")
-    require_context(manifest.context_length, protocol.prompt_tokens, protocol.generated_tokens)
+    for name in ("warmup", "depth", "sustained_s", "cooldown_limit_s"):
+        value = getattr(protocol, name)
+        if value < 0:
+            raise BadRequestError(f"protocol: {name} is {value:g}", "use 0 or more")
+    known = {"phase": PHASES, "affinity": ("big", "all"), "engine": ("auto", "native")}
+    for name, names in known.items():
+        value = getattr(protocol, name)
+        if value not in names:
+            raise BadRequestError(f"protocol: {name} is {value!r}", f"known: {', '.join(names)}")
+    if protocol.engine == "native" and manifest.backend != "executorch":
+        raise BadRequestError(
+            f"the native runner runs no {manifest.backend} bundles", "leave out --engine native"
+        )
+    before = protocol.depth + protocol.prompt_tokens
+    require_context(manifest.context_length, before, protocol.generated_tokens)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What every repetition of a launch feeds."""
+
+    depth_ids: list[int]
+    """In the KV cache before the measured part: the prompt, as often as it takes."""
+    prompt_ids: list[int]
+
+    @property
+    def tokens(self) -> list[int]:
+        """As the native runner reads them: the prompt, then what precedes it in the cache."""
+        return [*self.prompt_ids, *self.depth_ids]
+
+
+def workload(bundle: Path, manifest: Manifest, protocol: Protocol) -> Workload:
+    """The tokens of `protocol`, the same on every machine.
+
+    Raises:
+        BadRequestError: the vocabulary has only special tokens.
+    """
+    special = special_token_ids(bundle, manifest)
+    prompt_ids = random_tokens(manifest, special, protocol.prompt_tokens)
+    return Workload(list(islice(cycle(prompt_ids), protocol.depth)), prompt_ids)
 
 
 def special_token_ids(bundle: Path, manifest: Manifest) -> set[int]:
@@ -76,8 +134,8 @@ def special_token_ids(bundle: Path, manifest: Manifest) -> set[int]:
     return ids
 
 
-def random_prompt(manifest: Manifest, special: set[int], protocol: Protocol) -> list[int]:
-    """`protocol.prompt_tokens` pseudo-random ordinary token ids, the same on every machine.
+def random_tokens(manifest: Manifest, special: set[int], count: int) -> list[int]:
+    """`count` pseudo-random ordinary token ids; more of them begin with the same ones.
 
     Raises:
         BadRequestError: the vocabulary has only special tokens.
@@ -87,4 +145,157 @@ def random_prompt(manifest: Manifest, special: set[int], protocol: Protocol) -> 
         raise BadRequestError(f"all {manifest.vocab_size} tokens of the vocabulary are special")
     # random() is the one method whose sequence Python promises to keep.
     draw = random.Random(PROMPT_SEED).random  # noqa: S311 - not for secrets
-    return [ordinary[int(draw() * len(ordinary))] for _ in range(protocol.prompt_tokens)]
+    return [ordinary[int(draw() * len(ordinary))] for _ in range(count)]
+
+
+def drift_probe(clock: Clock = time.perf_counter_ns) -> int:
+    """Nanoseconds of a fixed computation without the engine: SHA-256 of a megabyte.
+
+    The fastest of several, because an interruption only ever makes one slower: what is left is how
+    fast the processor is now.
+    """
+    block = bytes(DRIFT_BYTES)
+    times = []
+    for _ in range(DRIFT_ROUNDS):
+        start = clock()
+        hashlib.sha256(block).digest()
+        times.append(clock() - start)
+    return min(times)
+
+
+def timer_overhead_ns(clock: Clock = time.perf_counter_ns, calls: int = 2000) -> float:
+    """What one reading of the clock costs: the part of every token time that is ours."""
+    start = clock()
+    for _ in range(calls):
+        clock()
+    return (clock() - start) / (calls + 1)
+
+
+def _timed(bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload) -> LaunchRecord:
+    """Warm up, then time the repetitions, with the sensors read around each of them."""
+    before = drift_probe()
+    engine = open_engine(bundle, manifest, protocol.threads)
+    for _ in range(protocol.warmup):
+        _repeat(engine, protocol, work)
+    others = sensors.OtherWork()
+    origin = time.perf_counter_ns()
+    trace = [sensors.snapshot(0)]
+    samples = []
+    for _ in range(protocol.repetitions):
+        samples.append(_repeat(engine, protocol, work, origin))
+        trace.append(sensors.snapshot(time.perf_counter_ns() - origin))
+    extra = {"other_work_cores": others.cores()}
+    drift = [before, drift_probe()]
+    return _record(engine, protocol, samples, trace, drift_ns=drift, extra=extra)
+
+
+def _cold(bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload) -> LaunchRecord:
+    """Load only, after the model's files have left the page cache."""
+    del work
+    _import_packages(manifest)  # else they would be read from disk between drop and load
+    resident = sensors.drop_page_cache([bundle / entry.path for entry in model_files(manifest)])
+    engine = open_engine(bundle, manifest, protocol.threads)
+    return _record(engine, protocol, [], [], extra={"page_cache_resident": resident})
+
+
+def _memory(bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload) -> LaunchRecord:
+    """One repetition, then what the kernel says about this process."""
+    _import_packages(manifest)
+    base = sensors.status_bytes("VmRSS")
+    engine = open_engine(bundle, manifest, protocol.threads)
+    samples = [_repeat(engine, protocol, work)]
+    record = _record(engine, protocol, samples, [])
+    return dataclasses.replace(
+        record,
+        base_rss_bytes=base,
+        anon_bytes=sensors.status_bytes("RssAnon"),
+        file_bytes=sensors.status_bytes("RssFile"),
+        pss_bytes=sensors.pss_bytes(),
+    )
+
+
+def _sustained(
+    bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload
+) -> LaunchRecord:
+    """Repeat without a pause, with a light look at the sensors between tokens."""
+    engine = open_engine(bundle, manifest, protocol.threads)
+    sampler = _Sampler(time.perf_counter_ns())
+    samples = []
+    end = sampler.origin + int(protocol.sustained_s * 1e9)
+    while time.perf_counter_ns() < end:
+        samples.append(_repeat(engine, protocol, work, sampler.origin, sampler))
+    extra = {"other_work_cores": sampler.others.cores()}
+    return _record(engine, protocol, samples, sampler.trace, extra=extra)
+
+
+class _Sampler:
+    """Reads the sensors between two tokens when the last reading is old; no thread, no timer."""
+
+    def __init__(self, origin: int) -> None:
+        self.origin = origin
+        self.others = sensors.OtherWork()
+        self.trace = [sensors.snapshot(0)]
+
+    def __call__(self, now: int) -> int:
+        """Called after a token with its time stamp; the stamp from which the next one counts."""
+        at = now - self.origin
+        if at - self.trace[-1].at_ns < SAMPLING_NS:
+            return now
+        self.trace.append(sensors.snapshot(at))
+        return time.perf_counter_ns()
+
+
+def _repeat(
+    engine: Engine,
+    protocol: Protocol,
+    work: Workload,
+    origin: int = 0,
+    after_token: AfterToken | None = None,
+) -> Sample:
+    return timed_generation(
+        engine,
+        work.prompt_ids,
+        protocol.generated_tokens,
+        depth_ids=work.depth_ids,
+        origin_ns=origin,
+        after_token=after_token,
+    )
+
+
+def _record(
+    engine: Engine,
+    protocol: Protocol,
+    samples: list[Sample],
+    trace: list[Snapshot],
+    *,
+    drift_ns: list[int] | None = None,
+    extra: dict[str, Reading] | None = None,
+) -> LaunchRecord:
+    device = launch_facts(trace) | (extra or {})
+    device["timer_overhead_ns"] = Reading(timer_overhead_ns())
+    return LaunchRecord(
+        load_ns=engine.load_ns,
+        samples=samples,
+        peak_rss_bytes=sensors.peak_rss_bytes(),
+        engine=engine.name,
+        engine_versions=engine.versions,
+        device=device,
+        phase=protocol.phase,
+        trace=trace,
+        drift_ns=drift_ns or [],
+    )
+
+
+def launch_facts(trace: Sequence[Snapshot]) -> dict[str, Reading]:
+    """Every sensor now, and the energy of the launch that `trace` is of."""
+    facts = sensors.read_all()
+    if len(trace) > 1:
+        facts["launch_energy_joules"] = power.joules(trace, power.rapl_range_joules(sensors.HERE))
+    return facts
+
+
+def _import_packages(manifest: Manifest) -> None:
+    """Import what the engine will import; one that is missing is the engine's error to raise."""
+    for name in _ENGINE_PACKAGES.get(manifest.backend, ()):
+        with suppress(ImportError):
+            importlib.import_module(name)

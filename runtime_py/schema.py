@@ -8,31 +8,26 @@ place.
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
-import sys
-import types
-import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from runtime_py.errors import BadRequestError
+from runtime_py.wire import SchemaError, dumps, from_json, loads, sha256_of_json, to_json
+
+__all__ = ["SchemaError", "dumps", "from_json", "loads", "sha256_of_json", "to_json"]
+"""Of `runtime_py.wire`, so that whoever needs a class gets its reader and writer here too."""
 
 MANIFEST_SCHEMA = "paredown.bundle/1"
-PROTOCOL_SCHEMA = "paredown.protocol/1"
-LAUNCH_SCHEMA = "paredown.launch/1"
-REPORT_SCHEMA = "paredown.report/1"
+PROTOCOL_SCHEMA = "paredown.protocol/2"
+LAUNCH_SCHEMA = "paredown.launch/2"
+REPORT_SCHEMA = "paredown.report/2"
+REPORTS_SCHEMA = "paredown.reports/1"
 CHECK_SCHEMA = "paredown.check/1"
 
 MANIFEST_NAME = "manifest.json"
 
-T = TypeVar("T")
-
-
-class SchemaError(BadRequestError):
-    """A JSON document that is not what its schema says; the message names the key."""
+PHASES = ("time", "cold", "memory", "sustained")
+"""What one launch does; see `Protocol.phase`."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +81,19 @@ class MemoryPrediction:
     """Predicted peak memory of an engine's process, in bytes, before anything runs."""
 
     weights_bytes: int
+    """Pages of the model file, mapped or read, that stay resident."""
     kv_cache_bytes: int
     activations_bytes: int
+    packed_weights_bytes: int = 0
+    """Copies of weights that the engine repacks at load."""
+    runtime_bytes: int = 0
+    """The process with the engine and no model; 0 in a manifest, which does not know the engine."""
 
     @property
     def total_bytes(self) -> int:
-        """Weights + KV cache + activations."""
-        return self.weights_bytes + self.kv_cache_bytes + self.activations_bytes
+        """All parts together."""
+        parts = (self.weights_bytes, self.kv_cache_bytes, self.activations_bytes)
+        return sum(parts) + self.packed_weights_bytes + self.runtime_bytes
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,52 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class GoldenEmbedding:
+    """A self-test of an encoder: the sentence embedding of `input_ids` by its torch original.
+
+    `embedding` is the mean of the last hidden states over all tokens, or the first of them where
+    the checkpoint pools so, of Euclidean length 1; an engine passes when the cosine with its own
+    is at least `min_cosine`.
+    """
+
+    name: str
+    input_ids: list[int]
+    embedding: list[float]
+    min_cosine: float
+
+
+@dataclass(frozen=True)
+class ParityRecord:
+    """How far the exported artifact was from a torch model on real text, at export.
+
+    Differences are candidate - reference over all positions and entries of `output`.
+    """
+
+    reference: str
+    """`float`: the checkpoint in float32; `quantised`: the same with the artifact's weights and
+    activations rounded in torch."""
+    output: str
+    """`logits` or `embedding`."""
+    positions: int
+    max_abs: float
+    mean_abs: float
+    sqnr_db: float | None
+    """10·log10(Σ reference² / Σ difference²); null for equal outputs."""
+    top1: float | None
+    """Share of positions with the same most likely token; null for embeddings."""
+    kl_nats: float | None
+    """Mean KL(reference || artifact); null for embeddings."""
+    cosine: float | None
+    """Smallest cosine of an embedding; null for logits."""
+    passed: bool | None
+    """Against the rule for this reference; null where the record only reports."""
+    rule: str
+    candidate: str = "artifact"
+    """What was compared with the reference: the `artifact`, or the `quantised` torch model, whose
+    distance from `float` is what the scheme itself costs."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What a bundle is; the file `manifest.json`."""
 
@@ -145,7 +192,31 @@ class Manifest:
     predicted_memory: MemoryPrediction
     golden_cases: list[GoldenCase]
     parameters: int
+    kind: str = "decoder"
+    """`decoder` (logits, KV cache) or `encoder` (hidden states)."""
+    target: str = "desktop"
+    """What it was exported for: `desktop`, `android`, `pi`, or `any` (core operators only)."""
+    group_size: int = 0
+    """Weights that share a scale in the linear layers; 0: a whole row, or nothing is quantised."""
+    embedding_bits: int = 32
+    max_prefill_tokens: int = 0
+    """Most tokens of one call of the model; engines feed longer prompts in chunks. 0: no limit."""
+    kv_cache: str = "functional"
+    """`internal`: in the loaded method; `functional`: past in, longer present out; `shared`: one
+    buffer of `context_length` positions is both past and present; `none`: an encoder."""
+    planned_arena_bytes: int | None = None
+    """What the runtime plans for activations and KV cache together; null where it does not say."""
+    packed_weights_bytes: int | None = None
+    """Anonymous memory of weights that the backend repacks at load; null where unknown."""
+    parity: list[ParityRecord] = field(default_factory=list)
+    golden_embeddings: list[GoldenEmbedding] = field(default_factory=list)
+    """Of an encoder, whose `golden_cases` are empty."""
     schema: str = MANIFEST_SCHEMA
+
+    @property
+    def faithful(self) -> bool:
+        """Whether the export found no rule broken."""
+        return all(record.passed is not False for record in self.parity)
 
     def model_path(self, bundle: Path) -> Path:
         """Path of the model file inside `bundle`."""
@@ -158,11 +229,30 @@ class Protocol:
 
     prompt_tokens: int = 128
     generated_tokens: int = 64
-    repetitions: int = 3
-    launches: int = 3
+    depth: int = 0
+    """Tokens that are in the KV cache already when the measured prompt comes."""
+    repetitions: int = 5
+    launches: int = 5
     warmup: int = 1
     """Repetitions run and thrown away at the start of each launch."""
     threads: int = 1
+    affinity: str = "big"
+    """`big`: only the fastest kind of cores, where there are as many as threads; `all`."""
+    engine: str = "auto"
+    """`auto`: the backend's own in Python where there is a Python; `native`: the C++ runner."""
+    cold: bool = True
+    """Also a launch per launch that loads the model with its files dropped from the page cache."""
+    memory: bool = True
+    """Also a launch of its own for memory, which costs time to read."""
+    cooldown_celsius: float | None = None
+    """Before each launch the machine cools down to this, for at most `cooldown_limit_s`."""
+    cooldown_limit_s: float = 300.0
+    sustained_s: float = 0.0
+    """Also a launch that generates without a pause for this long; 0: none."""
+    phase: str = "time"
+    """What one launch does: `time` measures repetitions, `cold` only loads (from a cold page
+    cache), `memory` runs one repetition and reads the memory, `sustained` repeats for
+    `sustained_s`. A report's own protocol says `time`."""
     schema: str = PROTOCOL_SCHEMA
 
     @property
@@ -170,18 +260,26 @@ class Protocol:
         """First 16 hex digits of the SHA-256 of the canonical JSON."""
         return sha256_of_json(to_json(self))[:16]
 
+    @property
+    def label(self) -> str:
+        """The workload as llama-bench writes it, such as `pp128+tg64 @ d1024`."""
+        depth = f" @ d{self.depth}" if self.depth else ""
+        return f"pp{self.prompt_tokens}+tg{self.generated_tokens}{depth}"
+
 
 @dataclass(frozen=True)
 class Sample:
     """One repetition, in nanoseconds of a monotonic clock.
 
     `prefill_ns` ends when the prompt's logits are there, `ttft_ns` when the first token is chosen;
-    `token_ns[i]` is the time of decode step i (logits and choice of one more token).
+    `token_ns[i]` is the time of decode step i (logits and choice of one more token). `start_ns` is
+    when it began, counted from the start of the launch's first measured repetition.
     """
 
     prefill_ns: int
     ttft_ns: int
     token_ns: list[int]
+    start_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -193,11 +291,24 @@ class Reading:
 
 
 @dataclass(frozen=True)
+class Snapshot:
+    """What moves while a launch runs (temperature, clocks, throttling), `at_ns` as in `Sample`.
+
+    Sensors that are absent are left out here; `LaunchRecord.device` says why.
+    """
+
+    at_ns: int
+    readings: dict[str, float | str]
+
+
+@dataclass(frozen=True)
 class LaunchRecord:
     """What one fresh engine process measured."""
 
     load_ns: int
-    """From opening the model file to a runnable engine (page cache as it was found)."""
+    """From opening the model file to a runnable engine. Phase `cold`: the files were dropped from
+    the page cache first (`device["page_cache_resident"]` says how much of them was left); else
+    they were warm."""
     samples: list[Sample]
     peak_rss_bytes: int | None
     """VmHWM of the engine's process at the end; null where the kernel does not say."""
@@ -205,6 +316,21 @@ class LaunchRecord:
     engine_versions: dict[str, str]
     device: dict[str, Reading]
     """Machine facts at the end of the launch: cpu, cores, memory, kernel, governor, temperature."""
+    phase: str = "time"
+    pss_bytes: int | None = None
+    """Phase `memory`: resident pages, shared ones divided among their users (smaps_rollup)."""
+    anon_bytes: int | None = None
+    """Phase `memory`: resident pages that belong to no file (RssAnon)."""
+    file_bytes: int | None = None
+    """Phase `memory`: resident pages of files, such as mapped weights and libraries (RssFile)."""
+    base_rss_bytes: int | None = None
+    """Phase `memory`: resident before the model was opened, the engine's packages imported."""
+    trace: list[Snapshot] = field(default_factory=list)
+    """Before the first repetition, after each one; in phase `sustained` also now and then."""
+    drift_ns: list[int] = field(default_factory=list)
+    """A fixed computation without the engine, timed before and after: the machine's own drift."""
+    clock_jump_ns: int | None = None
+    """Wall clock minus monotonic clock over the launch: set clock, suspended machine."""
     schema: str = LAUNCH_SCHEMA
 
 
@@ -223,7 +349,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class DeviceReport:
-    """The result of `paredown profile`."""
+    """One row of `paredown profile`: one bundle, one device, one protocol."""
 
     bundle_name: str
     bundle_sha256: str
@@ -236,10 +362,19 @@ class DeviceReport:
     protocol: Protocol
     protocol_fingerprint: str
     launches: list[LaunchRecord]
+    """Of phase `time`."""
+    extra_launches: list[LaunchRecord]
+    """Of the other phases."""
     summary: dict[str, Estimate]
-    """Keys: load_warm_ms, ttft_ms, prefill_tok_s, decode_tok_s, itl_ms_p50, itl_ms_p90, itl_ms_p99,
-    peak_rss_bytes."""
+    """Keys: load_warm_ms, load_cold_ms, ttft_ms, prefill_tok_s, decode_tok_s, itl_ms_p50,
+    itl_ms_p90, itl_ms_p99, peak_rss_bytes, peak_pss_bytes, anonymous_bytes, file_mapped_bytes,
+    energy_mj_per_token, sustained_decode_tok_s, sustained_ratio. What was not measured is absent,
+    and `absent` says why."""
+    absent: dict[str, str]
     predicted_memory: MemoryPrediction
+    """For this protocol and engine, the engine's own cost included."""
+    memory_error: float | None
+    """Predicted over measured peak, minus 1; null where the peak was not measured."""
     validity: str
     """`valid`, `suspect` or `invalid`."""
     validity_reasons: list[str]
@@ -248,6 +383,14 @@ class DeviceReport:
     """UTC, ISO 8601."""
     paredown_version: str
     schema: str = REPORT_SCHEMA
+
+
+@dataclass(frozen=True)
+class ReportSet:
+    """The file of `paredown profile --out` where there is more than one row."""
+
+    reports: list[DeviceReport]
+    schema: str = REPORTS_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -262,6 +405,9 @@ class CaseResult:
     expected_tokens: int
     near_tie: bool
     """The first divergence, if any, was at a gap smaller than the tolerance."""
+    cosine: float | None = None
+    """Of a golden embedding with this engine's, where the bundle is an encoder: the numbers above
+    are then 0."""
 
 
 @dataclass(frozen=True)
@@ -273,108 +419,3 @@ class CheckReport:
     cases: list[CaseResult]
     passed: bool
     schema: str = CHECK_SCHEMA
-
-
-def to_json(value: Any) -> Any:
-    """Dataclasses to plain JSON values, recursively."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
-    if isinstance(value, dict):
-        return {str(key): to_json(item) for key, item in value.items()}
-    return value
-
-
-def dumps(value: Any) -> str:
-    """Readable JSON text of a dataclass, with a final newline. NaN and Infinity are refused."""
-    return json.dumps(to_json(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def sha256_of_json(value: Any) -> str:
-    """SHA-256 of the canonical (sorted, compact) JSON of a plain value."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def from_json(cls: type[T], value: Any, where: str = "") -> T:
-    """Build dataclass `cls` from parsed JSON.
-
-    Raises:
-        SchemaError: naming the key, for anything unknown, missing or of the wrong type.
-    """
-    where = where or cls.__name__
-    if not isinstance(value, dict):
-        raise SchemaError(f"{where} is {type(value).__name__}, not an object")
-    hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    if "schema" in fields and value.get("schema") != fields["schema"].default:
-        raise SchemaError(
-            f"{where} has schema {value.get('schema')!r}, not {fields['schema'].default!r}",
-            "it was written by another version of paredown; make it again with this one",
-        )
-    unknown = sorted(set(value) - set(fields))
-    if unknown:
-        raise SchemaError(f"{where} has an unknown key {unknown[0]!r}")
-    built = {}
-    for name, spec in fields.items():
-        if name in value:
-            built[name] = _convert(hints[name], value[name], f"{where}.{name}")
-        elif spec.default is dataclasses.MISSING and spec.default_factory is dataclasses.MISSING:
-            raise SchemaError(f"{where} lacks the key {name!r}")
-    return cls(**built)
-
-
-def loads(cls: type[T], text: str, where: str = "") -> T:
-    """Parse JSON text into dataclass `cls`; SchemaError where it is not JSON at all."""
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SchemaError(f"{where or cls.__name__} is not JSON: {error}") from error
-    return from_json(cls, value, where)
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    if hint is Any:
-        return value
-    if dataclasses.is_dataclass(hint):
-        return from_json(typing.cast("type[Any]", hint), value, where)
-    origin = typing.get_origin(hint)
-    if origin is not None:
-        return _convert_generic(origin, typing.get_args(hint), value, where)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return _finite(value, where)
-    if isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
-        return value
-    raise SchemaError(f"{where} is {value!r}, not {hint.__name__}")
-
-
-def _finite(value: float, where: str) -> float:
-    """Python reads NaN, 1e999 and integers of any size; `dumps` and other readers do not."""
-    if not -sys.float_info.max <= value <= sys.float_info.max:
-        raise SchemaError(f"{where} is {value!r}, not a finite number")
-    return float(value)
-
-
-def _convert_generic(origin: Any, arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    if origin is types.UnionType:
-        return _convert_union(arguments, value, where)
-    if origin is list and isinstance(value, list):
-        return [_convert(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value)]
-    if origin is dict and isinstance(value, dict):
-        return {k: _convert(arguments[1], item, f"{where}.{k}") for k, item in value.items()}
-    raise SchemaError(f"{where} is {value!r}, not a {origin.__name__}")
-
-
-def _convert_union(arguments: tuple[Any, ...], value: Any, where: str) -> Any:
-    for argument in arguments:
-        if argument is type(None) and value is None:
-            return None
-    for argument in arguments:
-        if argument is type(None):
-            continue
-        try:
-            return _convert(argument, value, where)
-        except SchemaError:
-            continue
-    raise SchemaError(f"{where} is {value!r}, which none of its types accepts")

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
+
+if TYPE_CHECKING:
+    from toolchain.exporting.written import Written
+    from toolchain.model.spec import ModelSpec
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before anything imports the Hub's client
 
@@ -20,7 +25,24 @@ class MakeBundle(Protocol):
 
 
 class ExportEmbedded(Protocol):
-    def __call__(self, backend: str) -> Path: ...
+    def __call__(self, backend: str, quant: str = "none") -> Path: ...
+
+
+@dataclass(frozen=True)
+class LoweredPte:
+    """A .pte of a tiny checkpoint, and the torch models before and after rounding."""
+
+    path: Path
+    written: Written
+    spec: ModelSpec
+    float_model: Any
+    model: Any
+
+
+class LowerPte(Protocol):
+    def __call__(
+        self, family: str, quant: str, target: str, embedding_bits: int | None
+    ) -> LoweredPte: ...
 
 
 @pytest.fixture(scope="session")
@@ -76,25 +98,89 @@ def tiny_bundle(
 
 @pytest.fixture(scope="session")
 def embedded_bundle(tmp_path_factory: pytest.TempPathFactory) -> ExportEmbedded:
-    """`embedded_bundle("executorch")`: the embedded model, dense, with a context of 128."""
-    made: dict[str, Path] = {}
+    """`embedded_bundle("onnx", "int4")`: the embedded model, dense, with a context of 128; of 256,
+    twice what one call takes, in a .pte."""
+    made: dict[tuple[str, str], Path] = {}
 
-    def make(backend: str) -> Path:
-        if backend not in made:
+    def make(backend: str, quant: str = "none") -> Path:
+        if (backend, quant) not in made:
             from toolchain.embedded import MODEL_DIR
 
-            out = tmp_path_factory.mktemp("bundles") / f"embedded-{backend}"
-            _export(MODEL_DIR, backend, 128, out)
-            made[backend] = out
-        return made[backend]
+            out = tmp_path_factory.mktemp("bundles") / f"embedded-{backend}-{quant}"
+            _export(MODEL_DIR, backend, 256 if backend == "executorch" else 128, out, quant)
+            made[backend, quant] = out
+        return made[backend, quant]
 
     return make
 
 
-def _export(checkpoint: Path, backend: str, context: int, out: Path) -> None:
+@pytest.fixture(scope="session")
+def native_runner() -> Path:
+    """Folder of the native runner for this machine; the first build takes half a minute."""
+    from toolchain.errors import MissingError
+    from toolchain.native import build
+
+    try:
+        return build("host")
+    except MissingError as error:
+        pytest.skip(str(error))
+
+
+def _export(checkpoint: Path, backend: str, context: int, out: Path, quant: str = "none") -> None:
     from toolchain.exporting.bundle import export_checkpoint
     from toolchain.model.checkpoint import open_checkpoint
     from toolchain.recipe import ExportSettings
 
-    settings = ExportSettings(backend=backend, context=context)
+    settings = ExportSettings(backend=backend, quant=quant, context=context)
     export_checkpoint(open_checkpoint(checkpoint), settings, out)
+
+
+@pytest.fixture(scope="session")
+def lower_pte(tmp_path_factory: pytest.TempPathFactory) -> LowerPte:
+    """`lower_pte("llama", "8da4w", "any", 4)`: a .pte of calls of at most 16 tokens.
+
+    Its two layers differ in width, all widths are multiples of 32. Slow: ask for few.
+    """
+    made: dict[tuple[str, str, str, int | None], LoweredPte] = {}
+
+    def make(family: str, quant: str, target: str, embedding_bits: int | None) -> LoweredPte:
+        key = (family, quant, target, embedding_bits)
+        if key not in made:
+            made[key] = _lower(tmp_path_factory.mktemp("lowered"), *key)
+        return made[key]
+
+    return make
+
+
+def _lower(
+    folder: Path, family: str, quant: str, target: str, embedding_bits: int | None
+) -> LoweredPte:
+    from tiny_models import CONTEXT, save_tiny_checkpoint
+
+    from toolchain.exporting import executorch
+    from toolchain.exporting.wrapper import Decoder
+    from toolchain.model.checkpoint import open_checkpoint
+    from toolchain.recipe import ExportSettings
+
+    wide = {
+        "gpt2": {"n_inner": 96, "hidden_size": 128},
+        "gemma2": {"intermediate_size": 96, "hidden_size": 64, "head_dim": 16},
+    }.get(family, {"intermediate_size": 96, "hidden_size": 64})
+    source = save_tiny_checkpoint(folder / family, family, per_layer=True, widths=(96, 64), **wide)
+    checkpoint = open_checkpoint(source)
+    settings = ExportSettings(
+        backend="executorch",
+        quant=quant,
+        context=CONTEXT,
+        target=target,
+        embedding_bits=embedding_bits,
+    )
+    executorch.check(checkpoint.spec, settings)
+    model = checkpoint.load()
+    executorch.prepare_(model, checkpoint.spec, settings)
+    decoder = Decoder(model, checkpoint.spec, CONTEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(executorch, "MAX_PREFILL_TOKENS", 16)
+        written = executorch.write(decoder, folder, settings, *checkpoint.special_ids())
+    path = folder / written.model_file
+    return LoweredPte(path, written, checkpoint.spec, checkpoint.load(), model)

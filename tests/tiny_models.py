@@ -67,15 +67,21 @@ _FAMILY: dict[str, dict[str, Any]] = {
 
 
 def save_tiny_checkpoint(
-    path: Path, family: str, *, per_layer: bool = False, **changes: Any
+    path: Path,
+    family: str,
+    *,
+    per_layer: bool = False,
+    widths: tuple[int, int] = WIDTHS,
+    **changes: Any,
 ) -> Path:
     """Save a random checkpoint of `family` in two layers, every tensor away from its default.
 
     Args:
         path: the folder to make.
         family: a key of `toolchain.model.families.FAMILIES`.
-        per_layer: give the layers the widths of `WIDTHS`, and the second layer one KV group, where
-            heads may go.
+        per_layer: give the layers the MLP widths of `widths`, and the second layer one KV group,
+            where heads may go.
+        widths: neurons of each layer.
         changes: config values that differ from the family's here.
     """
     unit = 1 - families.FAMILIES[family].norm_offset
@@ -89,7 +95,7 @@ def save_tiny_checkpoint(
         weight.data = unit + 0.3 * noise if is_norm else 0.25 * noise
     model.save_pretrained(path)
     if per_layer:
-        _narrow(path)
+        _narrow(path, widths)
     tiny_tokenizer().save_pretrained(path)
     return path
 
@@ -109,14 +115,14 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
 
 
-def _narrow(path: Path) -> None:
+def _narrow(path: Path, widths: tuple[int, int]) -> None:
     """Make it an adaptive checkpoint with other widths in each layer."""
     config = json.loads((path / "config.json").read_text())
     family = families.family_of(config, path.name)
     shape = families.config_shape(config)
     per_group = shape.num_attention_heads // shape.num_key_value_heads
     tensors = load_file(path / "model.safetensors")
-    for index, width in enumerate(WIDTHS):
+    for index, width in enumerate(widths):
         prefix = family.layer_prefix(index)
         names = [name for name in tensors if name.startswith(prefix)]
         layer = {name.removeprefix(prefix): tensors[name] for name in names}

@@ -13,9 +13,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from toolchain.api import doctor, export, info, plan, profile, prune, run, validate
+    from toolchain.api import doctor, export, gate, gguf, info, plan, profile, prune, run, validate
 
-__all__ = ["__version__", "doctor", "export", "info", "plan", "profile", "prune", "run", "validate"]
+__all__ = [
+    "__version__",
+    "doctor",
+    "export",
+    "gate",
+    "gguf",
+    "info",
+    "plan",
+    "profile",
+    "prune",
+    "run",
+    "validate",
+]
 __version__ = "0.1.0"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from runtime_py.bundle import open_bundle
-from runtime_py.schema import MANIFEST_NAME, Manifest, to_json
+from runtime_py.schema import MANIFEST_NAME, Manifest, ParityRecord, to_json
 from toolchain.errors import BadRequestError
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.model.families import ADAPTIVE
@@ -55,19 +55,65 @@ def bundle_text(directory: Path, manifest: Manifest) -> str:
     """A bundle in a few lines."""
     size = sum(entry.bytes for entry in manifest.files)
     provenance = manifest.provenance
+    checks = len(manifest.golden_cases) or len(manifest.golden_embeddings)
     return "\n".join(
         [
-            f"bundle {directory}: {manifest.name}, {manifest.backend}, quantisation "
-            f"{manifest.quantization}, context {manifest.context_length}",
+            f"bundle {directory}: {manifest.name}, {manifest.backend} for {manifest.target}, "
+            f"quantisation {_quantization(manifest)}, context {manifest.context_length}",
             f"{manifest.parameters:,} parameters in {len(manifest.layers)} layers, "
-            f"{size / 1e6:.1f} MB in {len(manifest.files)} files, "
-            f"{len(manifest.golden_cases)} golden cases",
-            f"predicted peak memory {manifest.predicted_memory.total_bytes / 1e6:.1f} MB "
-            "plus the engine's own",
+            f"{size / 1e6:.1f} MB in {len(manifest.files)} files, {checks} golden cases",
+            *_parity_lines(manifest.parity),
+            *_memory_lines(manifest),
             f"from {provenance.dense.name} (weights {provenance.dense.weights_sha256[:12]}), "
             + ("pruned" if provenance.pruning else "not pruned"),
         ]
     )
+
+
+def _quantization(manifest: Manifest) -> str:
+    words = [manifest.quantization]
+    if manifest.group_size:
+        words.append(f"groups of {manifest.group_size}")
+    if manifest.quantization != "none":
+        words.append(f"embedding {manifest.embedding_bits} bits")
+    return ", ".join(words)
+
+
+def _parity_lines(records: list[ParityRecord]) -> list[str]:
+    """How far the artifact is from torch, and from the checkpoint in float32."""
+    lines = []
+    for record in records:
+        if record.candidate != "artifact":
+            continue
+        reference = "float32" if record.reference == "float" else "torch rounded alike"
+        word = {True: " (passed)", False: " (FAILED: not a good bundle)", None: ""}[record.passed]
+        lines.append(f"{record.output} against {reference}: {_differences(record)}{word}")
+    return lines
+
+
+def _differences(record: ParityRecord) -> str:
+    found = [f"max {record.max_abs:.2g}"]
+    if record.sqnr_db is not None:
+        found.append(f"SQNR {record.sqnr_db:.1f} dB")
+    if record.top1 is not None:
+        found.append(f"top-1 {record.top1:.4f}")
+    if record.kl_nats is not None:
+        found.append(f"KL {record.kl_nats:.2g} nats")
+    if record.cosine is not None:
+        found.append(f"smallest cosine {record.cosine:.5f}")
+    return ", ".join(found)
+
+
+def _memory_lines(manifest: Manifest) -> list[str]:
+    predicted = manifest.predicted_memory.total_bytes / 1e6
+    lines = [f"predicted peak memory {predicted:.1f} MB plus the engine's own"]
+    for what, size in (
+        ("planned arena", manifest.planned_arena_bytes),
+        ("packed weights", manifest.packed_weights_bytes),
+    ):
+        if size is not None:
+            lines[0] += f"; {what} {size / 1e6:.1f} MB"
+    return lines
 
 
 def _checkpoint_facts(directory: Path) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
         pruning_device=device,
         drafts=affordable_drafts(dense, prune, device) if prune else 0,
         joint_masks=tunes_masks(dense, prune, device) if prune else False,
-        pruning_peak_bytes=predict_peak_bytes(dense, prune) if prune else 0,
+        pruning_peak_bytes=predict_peak_bytes(dense, prune, device) if prune else 0,
         engine_peak_bytes=max((predict_memory(compact, e).total_bytes for e in exports), default=0),
         missing=_missing(exports, recipe.prune is not None),
     )
@@ -173,7 +173,10 @@ def _size(spec: ModelSpec, context: int, backends: list[str]) -> Size:
         parameters=spec.parameters,
         block_parameters=spec.block_parameters,
         checkpoint_bytes=spec.weight_bytes,
-        export_bytes={backend: artifact_bytes(spec, backend) for backend in backends},
+        export_bytes={
+            backend: artifact_bytes(spec, ExportSettings(backend=backend, context=max(context, 2)))
+            for backend in backends
+        },
         kv_cache_bytes=spec.kv_cache_bytes(context),
     )
 

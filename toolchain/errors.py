@@ -42,6 +42,8 @@ EXTRA_MODULES = {
     "prune": ("torch", "transformers", "safetensors", "numpy", "jinja2"),
     "executorch": ("torch", "transformers", "executorch", "torchao", "scipy"),
     "onnx": ("torch", "transformers", "onnx", "onnxscript", "onnxruntime", "scipy"),
+    "gguf": ("torch", "transformers", "gguf"),
+    "tasks": ("torch", "transformers", "scipy", "datasets", "lm_eval"),
     "evals": ("torch", "transformers", "scipy", "datasets"),
     "report": ("jinja2", "matplotlib"),
     "pi-onnx": ("numpy", "onnxruntime", "tokenizers", "jinja2"),

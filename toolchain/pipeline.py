@@ -19,10 +19,11 @@ from toolchain.dry_run import check_recipe
 from toolchain.errors import require_extra
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import Progress
-from toolchain.recipe import ExportSettings, Recipe, bundle_names
-from toolchain.report.run import Outcome, RunResult, run_markdown
+from toolchain.recipe import ExportSettings, Recipe, bundle_names, recipe_yaml
+from toolchain.report.run import Outcome, RunResult
+from toolchain.report.write import write_run
 from toolchain.steps import StepLog
-from toolchain.store import sha256_file, write_text
+from toolchain.store import sha256_file
 from toolchain.validation.verdict import Verdict
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress) -> RunResult:
 
     result = RunResult(out, line.dense.spec, compact.spec, compact.record, tuple(outcomes))
     line.steps.finish(result.to_json())
-    write_text(result.report_path, run_markdown(result))
+    write_run(result, recipe_yaml(recipe))
     return result
 
 
@@ -124,6 +125,7 @@ class Line:
             "dense": self.dense.identity.weights_sha256,
             "settings": options,
             "text": _text_sha256(settings.text),
+            "tasks": [_text_sha256(name) for name in settings.tasks],
         }
         self.steps.do(
             f"validate {name}",

@@ -27,7 +27,12 @@ from toolchain.registry import check_name
 
 RECIPE_SCHEMA = "paredown.recipe/1"
 BACKENDS = ("executorch", "onnx")
-QUANTIZATIONS = ("none",)
+QUANTIZATIONS = {
+    "executorch": ("none", "8da8w", "8da4w"),
+    "onnx": ("none", "fp16", "int8", "int4"),
+}
+"""By backend. 8da8w, 8da4w: weights of 8 or 4 bits, activations quantised to 8 while it runs."""
+TARGETS = ("desktop", "android", "pi", "any")
 
 MATCHING_IMPORTANCE = {
     "none": "wanda",
@@ -161,8 +166,25 @@ class ExportSettings(_Settings):
     """One bundle."""
 
     backend: Annotated[str, _one_of("backend", BACKENDS)] = "onnx"
-    quant: Annotated[str, _one_of("quantisation", QUANTIZATIONS)] = "none"
+    quant: str = "none"
+    """One of the backend's `QUANTIZATIONS`."""
+    group_size: Literal[32, 64, 128] = 32
+    """Weights that share a scale, at 4 bits."""
+    embedding_bits: Literal[4, 8, 32] | None = None
+    """Of the embedding table; None: 8 where the linear layers are quantised, else as they are."""
     context: Annotated[int, Field(ge=2)] = 512
+    target: Annotated[str, _one_of("target", TARGETS)] = "desktop"
+    """`desktop`, `android` and `pi` use the runtimes' fast attention; `any` core operators only."""
+
+    @model_validator(mode="after")
+    def _known_quantisation(self) -> ExportSettings:
+        known = QUANTIZATIONS[self.backend]
+        if self.quant not in known:
+            raise BadRequestError(
+                f"{self.backend} has no quantisation '{self.quant}'",
+                did_you_mean(self.quant, known),
+            )
+        return self
 
 
 class ProfileSettings(_Settings):
@@ -171,20 +193,30 @@ class ProfileSettings(_Settings):
     device: str = "local"
     prompt_tokens: Annotated[int, Field(ge=1)] = 128
     generated_tokens: Annotated[int, Field(ge=1)] = 64
-    repetitions: Annotated[int, Field(ge=1)] = 3
-    launches: Annotated[int, Field(ge=1)] = 3
+    depth: Annotated[int, Field(ge=0)] = 0
+    """Tokens that are in the KV cache already when the measured prompt comes."""
+    repetitions: Annotated[int, Field(ge=1)] = 5
+    launches: Annotated[int, Field(ge=1)] = 5
+    warmup: Annotated[int, Field(ge=0)] = 1
     threads: Annotated[int, Field(ge=1)] = 1
+    affinity: Literal["big", "all"] = "big"
+    """`big`: only the fastest kind of cores, where there are as many as threads; `all`."""
+    engine: Literal["auto", "native"] = "auto"
+    """`native`: the C++ runner also where the backend runs in Python."""
+    cold: bool = True
+    """Also load the model from a cold page cache, in launches of their own."""
+    memory: bool = True
+    """Also a launch of its own for memory."""
+    cooldown_celsius: Annotated[float, Field(gt=0)] | None = None
+    """Before each launch the device cools down to this."""
+    cooldown_limit_s: Annotated[float, Field(ge=0)] = 300.0
+    sustained_s: Annotated[float, Field(ge=0)] = 0.0
+    """Also a launch without pauses for this long; 0: none."""
 
     @property
     def protocol(self) -> Protocol:
         """The measuring protocol of these settings."""
-        return Protocol(
-            prompt_tokens=self.prompt_tokens,
-            generated_tokens=self.generated_tokens,
-            repetitions=self.repetitions,
-            launches=self.launches,
-            threads=self.threads,
-        )
+        return Protocol(**self.model_dump(exclude={"device"}))
 
 
 class ValidateSettings(_Settings):
@@ -192,10 +224,23 @@ class ValidateSettings(_Settings):
 
     text: str = "builtin"
     """`builtin` or a text file: the held-out text of the quality gate."""
+    documents: Annotated[int, Field(ge=2)] | None = None
+    """Most documents of that text, spread evenly; None: all."""
+    tasks: Annotated[tuple[str, ...], BeforeValidator(_as_list)] = ("default",)
+    """Paired tasks: names of lm-evaluation-harness, .jsonl files, `stories_grammar`,
+    `stories_facts`, `stories_written`; `default` is those three for the embedded model and nothing
+    for others, `none` is none."""
+    limit: Annotated[int, Field(ge=1)] | None = 400
+    """Most items of a task, spread evenly."""
+    prompts: Annotated[int, Field(ge=0)] = 32
+    """Greedy texts that are compared; 0: none."""
     margins: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=lambda: {"ppl": 0.1})
-    """Largest tolerated relative loss by metric: {"ppl": 0.1} is ten per cent of perplexity."""
+    """Largest tolerated loss by metric: `ppl` is relative (0.1: ten per cent of perplexity),
+    `tasks` or a task's name a share of its items, `generation` a share of the greedy texts."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Chance of shipping a model that is exactly at the margin."""
+    device: str | None = None
+    """Also run the golden cases there (G3): a device's name, or a .json check report of one."""
 
 
 class Recipe(_Settings):
@@ -217,11 +262,20 @@ def bundle_names(exports: Sequence[ExportSettings]) -> list[str]:
     Raises:
         BadRequestError: two exports are the same.
     """
-    names = [f"{e.backend}-{e.quant}-{e.context}" for e in exports]
+    names = [_bundle_name(e) for e in exports]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise BadRequestError(f"recipe: export names {twice} twice", "delete one of them")
     return names
+
+
+def _bundle_name(export: ExportSettings) -> str:
+    name = f"{export.backend}-{export.quant}-{export.context}"
+    default = ExportSettings()
+    for key in ("group_size", "embedding_bits", "target"):
+        if getattr(export, key) != getattr(default, key):
+            name += f"-{key.split('_')[0]}-{getattr(export, key)}"
+    return name
 
 
 S = TypeVar("S", bound=BaseModel)
@@ -249,6 +303,14 @@ def build(cls: type[S], values: dict[str, Any], where: str) -> S:
             raise BadRequestError(f"{where} has the unknown key '{key}'", hint) from error
         value = "" if first["type"] == "missing" else f" is {first['input']!r}"
         raise BadRequestError(f"{where}: {key}{value}; {first['msg']}") from error
+
+
+def recipe_yaml(recipe: Recipe) -> str:
+    """A recipe as YAML that gives the same run from any folder."""
+    values = recipe.model_dump(by_alias=True)
+    if Path(recipe.model).is_dir():
+        values["model"] = str(Path(recipe.model).resolve())
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def load_recipe(path: Path) -> Recipe:

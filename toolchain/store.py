@@ -16,7 +16,7 @@ from toolchain.errors import BadRequestError
 CHECKPOINT_RECORD = "paredown.json"
 """The file that marks a compact checkpoint written by `paredown prune`."""
 
-OUR_MARKS = (CHECKPOINT_RECORD, "manifest.json", "run.json")
+OUR_MARKS = (CHECKPOINT_RECORD, "manifest.json", "run.json", "runner.json")
 """A directory with one of these (and our schema inside) is one that we wrote."""
 
 WORK_KEY = "inputs.sha256"
@@ -130,6 +130,27 @@ def _replace(work: Path, out: Path) -> None:
         shutil.rmtree(old)
     else:
         work.rename(out)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A path beside `path` that becomes it when the block ends well, and is gone if not.
+
+    Raises:
+        BadRequestError: the folder cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise BadRequestError(
+            f"cannot write {path}: {error.strerror or error}", "choose another --out"
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

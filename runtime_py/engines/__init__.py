@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BACKENDS = ("executorch", "onnx")
+RUNTIMES = ("auto", "python", "native")
+RUNNER_VARIABLE = "PAREDOWN_RUNNER"
+"""Names the native runner: the program or its folder."""
 
 
 class Engine(Protocol):
@@ -44,6 +48,13 @@ class Engine(Protocol):
         """
         ...
 
+    def prefill_last(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Append S tokens; logits [vocab_size] after the last of them. Raises as `prefill`.
+
+        Generating needs no others: S times fewer logits to compute and to keep.
+        """
+        ...
+
     def step(self, token_id: int) -> NDArray[np.float32]:
         """Append one token; logits [vocab_size] after it. Raises as `prefill`."""
         ...
@@ -53,26 +64,41 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(bundle: Path, manifest: Manifest, threads: int = 1) -> Engine:
+def open_engine(
+    bundle: Path, manifest: Manifest, threads: int = 1, runtime: str = "auto"
+) -> Engine:
     """Load the model of a bundle that `open_bundle` accepted.
 
     Args:
         bundle: the bundle's directory.
         manifest: its manifest.
         threads: compute threads of the engine.
+        runtime: of an executorch bundle: `python` (the bindings, which need torch), `native` (the
+            C++ runner), or `auto`: native where PAREDOWN_RUNNER names a runner.
 
     Raises:
-        BadRequestError: unknown backend, or threads below 1.
-        MissingError: the backend's package is not installed; the hint is the line that installs it.
+        BadRequestError: unknown backend or runtime, or threads below 1.
+        MissingError: the backend's package is not installed, or there is no native runner; the hint
+            is the line that installs it.
         BrokenBundleError: the runtime cannot load the model file.
     """
     if threads < 1:
         raise BadRequestError(f"threads is {threads}", "use 1 or more")
+    if manifest.kind == "encoder":
+        raise BadRequestError(
+            f"bundle {bundle} is an encoder, which has no next token", "use 'paredown-agent check'"
+        )
+    if runtime not in RUNTIMES:
+        raise BadRequestError(f"unknown runtime {runtime!r}", f"known: {', '.join(RUNTIMES)}")
     if manifest.backend == "onnx":
         from runtime_py.engines.onnx import OnnxEngine
 
         return OnnxEngine(bundle, manifest, threads)
     if manifest.backend == "executorch":
+        if runtime == "native" or (runtime == "auto" and os.environ.get(RUNNER_VARIABLE)):
+            from runtime_py.engines.native import NativeEngine
+
+            return NativeEngine(bundle, manifest, threads)
         from runtime_py.engines.executorch import ExecutorchEngine
 
         return ExecutorchEngine(bundle, manifest, threads)

@@ -6,7 +6,8 @@ import contextlib
 import importlib.metadata
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,29 +26,20 @@ class ExecutorchEngine:
     """Runs the method `forward(tokens int64 [1, S], input_pos int64 [1])` of `model.pte`.
 
     The KV cache lives in the loaded method; a forward from position 0 overwrites it. One call
-    takes at most context_length - 1 tokens, so a prompt that fills the context runs as two.
+    takes at most `max_prefill_tokens`, so a longer prompt runs as several.
     """
 
     name = "executorch"
 
     def __init__(self, bundle: Path, manifest: Manifest, threads: int) -> None:
-        self._torch, bindings = _import_bindings()
-        self.versions = {
-            package: importlib.metadata.version(package) for package in ("executorch", "torch")
-        }
+        self._path = manifest.model_path(bundle)
+        opened = open_method(self._path, threads)
+        self._opened, self._torch, self._forward = opened, opened.torch, opened.forward
+        self.versions, self.load_ns = opened.versions, opened.load_ns
         self.vocab_size = manifest.vocab_size
         self.context_length = manifest.context_length
+        self._most = manifest.max_prefill_tokens or manifest.context_length - 1
         self._position = 0
-        _set_threads(self._torch, bindings, threads)
-        self._path = manifest.model_path(bundle)
-        start = time.perf_counter_ns()
-        try:
-            # The program owns the memory of its methods: keep it.
-            self._program = bindings._load_program(str(self._path))
-            self._forward = self._program.load_method("forward")
-        except RuntimeError as error:
-            raise BrokenBundleError(f"executorch cannot load {self._path}: {error}") from error
-        self.load_ns = time.perf_counter_ns() - start
 
     @property
     def position(self) -> int:
@@ -56,33 +48,77 @@ class ExecutorchEngine:
 
     def prefill(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         """Append S tokens; logits float32 [S, vocab_size]."""
-        check_tokens(token_ids, self._position, self.vocab_size, self.context_length)
-        most = self.context_length - 1
-        parts = [self._run(token_ids[i : i + most]) for i in range(0, len(token_ids), most)]
-        logits = parts[0] if len(parts) == 1 else self._torch.cat(parts)
-        rows: NDArray[np.float32] = logits.numpy()
+        parts = [logits.clone() for logits in self._runs(token_ids)]
+        rows: NDArray[np.float32] = self._torch.cat(parts).numpy()
         return rows
+
+    def prefill_last(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
+        """Append S tokens; logits float32 [vocab_size] after the last of them."""
+        for logits in self._runs(token_ids):
+            last = logits[-1]
+        row: NDArray[np.float32] = last.clone().numpy()
+        return row
 
     def step(self, token_id: int) -> NDArray[np.float32]:
         """Append one token; logits float32 [vocab_size]."""
-        check_tokens((token_id,), self._position, self.vocab_size, self.context_length)
-        row: NDArray[np.float32] = self._run((token_id,))[0].numpy()
-        return row
+        return self.prefill_last((token_id,))
+
+    def rewind(self, position: int) -> None:
+        """Keep the first `position` tokens of the KV cache, at most all that are in it."""
+        self._position = position
 
     def reset(self) -> None:
         """Start again at position 0; what the cache held is overwritten before it is read."""
         self._position = 0
 
-    def _run(self, token_ids: Sequence[int]) -> Any:
-        """One call of the method; logits, a torch tensor [S, vocab_size] of its own memory."""
-        tokens = self._torch.tensor([list(token_ids)], dtype=self._torch.int64)
-        position = self._torch.tensor([self._position], dtype=self._torch.int64)
-        try:
-            logits = self._forward((tokens, position))[0][0]
-        except RuntimeError as error:
-            raise BrokenBundleError(f"executorch cannot run {self._path}: {error}") from error
-        self._position += len(token_ids)
-        return logits
+    def _runs(self, token_ids: Sequence[int]) -> Iterator[Any]:
+        """The calls of the method that append `token_ids`.
+
+        Yields torch tensors [S, vocab_size] in the method's own memory: the next call changes them.
+        """
+        check_tokens(token_ids, self._position, self.vocab_size, self.context_length)
+        for first in range(0, len(token_ids), self._most):
+            chunk = list(token_ids[first : first + self._most])
+            tokens = self._torch.tensor([chunk], dtype=self._torch.int64)
+            position = self._torch.tensor([self._position], dtype=self._torch.int64)
+            try:
+                logits = self._forward((tokens, position), clone_outputs=False)[0][0]
+            except RuntimeError as error:
+                raise BrokenBundleError(f"executorch cannot run {self._path}: {error}") from error
+            self._position += len(chunk)
+            yield logits
+
+
+@dataclass(frozen=True)
+class OpenMethod:
+    """The method `forward` of a loaded .pte."""
+
+    torch: Any
+    program: Any
+    """Owns the memory of its methods: keep it."""
+    forward: Any
+    versions: dict[str, str]
+    load_ns: int
+
+
+def open_method(path: Path, threads: int) -> OpenMethod:
+    """Load a .pte.
+
+    Raises:
+        MissingError: executorch or torch is not installed.
+        BrokenBundleError: it cannot be loaded.
+    """
+    torch, bindings = _import_bindings()
+    packages = ("executorch", "torch")
+    versions = {package: importlib.metadata.version(package) for package in packages}
+    _set_threads(torch, bindings, threads)
+    start = time.perf_counter_ns()
+    try:
+        program = bindings._load_program(str(path))
+        forward = program.load_method("forward")
+    except RuntimeError as error:
+        raise BrokenBundleError(f"executorch cannot load {path}: {error}") from error
+    return OpenMethod(torch, program, forward, versions, time.perf_counter_ns() - start)
 
 
 def _import_bindings() -> tuple[Any, Any]:

@@ -44,6 +44,10 @@ class FakeEngine:
         self._position += len(token_ids)
         return rows
 
+    def prefill_last(self, token_ids: Sequence[int]) -> Row:
+        """Append S tokens; vocab_size logits after the last."""
+        return self.prefill(token_ids)[-1]
+
     def step(self, token_id: int) -> Row:
         """Append one token; vocab_size logits."""
         return self.prefill([token_id])[0]

@@ -20,7 +20,8 @@ model: embedded
 prune: {{ratio: {ratio}, samples: 32, seq_len: 128}}
 export: [{{backend: onnx, context: 128}}]
 profile: {{prompt_tokens: 16, generated_tokens: 8, repetitions: 2, launches: 2}}
-validate: {{margins: {{ppl: {margin}}}}}
+validate:
+  {{margins: {{ppl: {margin}, tasks: 0.5, generation: 0.5}}, documents: 64, limit: 20, prompts: 8}}
 """
 
 
@@ -87,6 +88,7 @@ def test_every_verb_prints_one_json_document(
     bundle = str(out / "bundles" / "onnx-none-128")
     short = ["--samples", "8", "--seq-len", "32", "--recovery", "none"]
     protocol = ["-p", "4", "-n", "4", "-r", "1", "--launches", "2"]
+    few = ["--margin", "tasks=50%", "--documents", "32", "--limit", "20", "--prompts", "0"]
     commands = [
         ["plan", "embedded"],
         ["doctor"],
@@ -95,7 +97,7 @@ def test_every_verb_prints_one_json_document(
         ["prune", "embedded", *short, "--out", str(tmp_path / "pruned")],
         ["export", "embedded", "--context", "16", "--out", str(tmp_path / "bundle")],
         ["profile", bundle, *protocol, "--out", str(tmp_path / "report.json")],
-        ["validate", bundle, "--reference", "embedded", "--margin", "ppl=50%"],
+        ["validate", bundle, "--reference", "embedded", "--margin", "ppl=50%", *few],
     ]
     for command in commands:
         assert main([*command, "--json"]) == 0, command

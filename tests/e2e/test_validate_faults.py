@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,14 @@ DROPPED_LAYER = 0
 Validate = Callable[..., dict[str, Any]]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the dense model said is kept for this module alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PAREDOWN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sixteen held-out stories."""
@@ -42,6 +50,8 @@ def validate(text: Path, capsys: pytest.CaptureFixture[str]) -> Validate:
 
     def run(bundle: Path, exit_code: int, *arguments: str) -> dict[str, Any]:
         command = ["validate", str(bundle), "--text", str(text), "--json", *arguments]
+        if "--tasks" not in arguments:
+            command += ["--tasks", "none", "--prompts", "0"]
         if "--reference" not in arguments:
             command += ["--reference", str(MODEL_DIR)]
         assert main(command) == exit_code
@@ -101,7 +111,7 @@ def edit_manifest(bundle: Path, change: Callable[[Manifest], Manifest]) -> None:
 
 def claim_checkpoint(identity: ModelIdentity) -> Callable[[Manifest], Manifest]:
     def change(manifest: Manifest) -> Manifest:
-        provenance = dataclasses.replace(manifest.provenance, checkpoint=identity)
+        provenance = dataclasses.replace(manifest.provenance, checkpoint=identity, pruning={})
         return dataclasses.replace(manifest, provenance=provenance)
 
     return change
@@ -112,9 +122,18 @@ def test_a_faithful_bundle_ships(
     backend: str, embedded_bundle: Callable[[str], Path], validate: Validate, tmp_path: Path
 ) -> None:
     out = tmp_path / "verdict.json"
-    verdict = validate(embedded_bundle(backend), 0, "--out", str(out))
+    # The fewest items and texts that a bundle without any difference passes on.
+    enough = ["--tasks", "default", "--limit", "60", "--prompts", "12", "--device", "local"]
+    verdict = validate(embedded_bundle(backend), 0, "--out", str(out), *enough)
     assert verdict["sentence"].startswith("SHIP: ")
-    assert outcomes(verdict) == ["PASS", "PASS", "PASS"]
+    assert outcomes(verdict) == ["PASS"] * 8
+    assert [gate["gate"] for gate in verdict["gates"]] == ["G0", "G1", *["G2"] * 5, "G3"]
+    tasks = verdict["evidence"]["tasks"]
+    assert [task["kind"] for task in tasks] == ["language", "knowledge", "generation"]
+    assert {task["counts"]["lost"] + task["counts"]["gained"] for task in tasks} == {0}
+    assert verdict["evidence"]["texts"]["identical"] == 12
+    assert verdict["suggestions"] == []
+    assert main(["gate", str(out), "--bundle", str(embedded_bundle(backend))]) == 0
     assert verdict["gates"][2]["measures"]["perplexity_ratio"]["value"] == pytest.approx(
         1, abs=1e-5
     )
@@ -175,12 +194,13 @@ def test_damage_that_was_exported_faithfully_is_held_by_g2(
     assert 1.1 < ratio["low"] < ratio["value"] < ratio["high"]
     assert verdict["gates"][2]["measures"]["kl_nats"]["low"] > 0
     assert "fails G2 non-inferiority" in verdict["sentence"]
+    assert verdict["suggestions"] == []  # its record says neither how nor how much was pruned
 
 
 def test_a_layer_dropped_on_the_way_is_held_by_g1(
     shallow: Path, validate: Validate, tmp_path: Path
 ) -> None:
-    """The manifest claims the whole model; the artifact lacks a layer."""
+    """The manifest claims the whole model, never pruned; the artifact lacks a layer."""
     forged = Path(shutil.copytree(shallow / "bundle", tmp_path / "bundle"))
     edit_manifest(forged, claim_checkpoint(open_checkpoint(MODEL_DIR).identity))
     verdict = validate(forged, 1)
@@ -194,6 +214,7 @@ def test_a_checkpoint_that_cannot_be_found_is_asked_for(
 ) -> None:
     moved = Path(shutil.copytree(shallow / "bundle", tmp_path / "elsewhere" / "bundle"))
     command = ["validate", str(moved), "--reference", str(MODEL_DIR), "--text", str(text)]
+    command += ["--tasks", "none", "--prompts", "0"]
     assert main(command) == 2
     assert "pass the compact checkpoint with --checkpoint" in capsys.readouterr().err
     assert main([*command, "--checkpoint", str(shallow / "compact")]) == 1

@@ -96,10 +96,15 @@ def test_executorchs_own_runner_writes_the_same_text(embedded_bundle: ExportEmbe
     engine = open_engine(bundle, manifest)
     tokenizer = open_checkpoint(MODEL_DIR).tokenizer()
     model = str(bundle / manifest.model_file)
-    for text in documents("evaluation", 3):
-        prompt_ids = tokenizer(text)["input_ids"][:17]
+    # The last prompt takes two calls of the method.
+    texts = documents("evaluation", 12)
+    prompts = [*texts[:2], " ".join(texts)]
+    chunk = manifest.max_prefill_tokens
+    for text, length in zip(prompts, (17, 17, chunk + chunk // 4), strict=True):
+        prompt_ids = tokenizer(text)["input_ids"][:length]
         prompt = tokenizer.decode(prompt_ids, skip_special_tokens=True)
         prompt_ids = tokenizer(prompt)["input_ids"]
+        assert (len(prompt_ids) > chunk) == (length > chunk)
         expected = continue_greedily(engine, prompt_ids, manifest.eos_token_ids)
         pieces: list[str] = []
         stats: list[Any] = []

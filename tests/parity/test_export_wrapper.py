@@ -12,7 +12,8 @@ from conftest import MakeCheckpoint
 from tiny_models import CONTEXT, VOCAB_SIZE, WIDTHS, save_tiny_checkpoint
 from torch import Tensor, nn
 
-from toolchain.exporting.wrapper import Decoder, FunctionalDecoder, StaticDecoder
+from toolchain.exporting.static_decoder import StaticDecoder
+from toolchain.exporting.wrapper import Decoder, FunctionalDecoder
 from toolchain.model.checkpoint import open_checkpoint
 from toolchain.model.families import FAMILIES
 from toolchain.quiet import quiet
@@ -31,6 +32,11 @@ def llm_ops() -> None:
 
 def static(decoder: Decoder) -> Run:
     model = StaticDecoder(decoder).eval()
+    return lambda tokens, position: model(tokens, torch.tensor([position]))
+
+
+def core_static(decoder: Decoder) -> Run:
+    model = StaticDecoder(decoder, core_only=True).eval()
     return lambda tokens, position: model(tokens, torch.tensor([position]))
 
 
@@ -75,7 +81,7 @@ def largest_difference(model: nn.Module, run: Run, pieces: Sequence[int], seed: 
     return float((torch.cat(parts, dim=1) - expected).abs().max())
 
 
-@pytest.mark.parametrize("form", [static, functional])
+@pytest.mark.parametrize("form", [static, core_static, functional])
 @pytest.mark.parametrize("per_layer", [False, True])
 @pytest.mark.parametrize("family", sorted(n for n, f in FAMILIES.items() if f.causal))
 def test_every_family_equals_transformers(

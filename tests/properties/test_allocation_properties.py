@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError
-from toolchain.exporting.formats import WEIGHT_FORMATS, artifact_bytes
+from toolchain.exporting.formats import artifact_bytes
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.allocate import (
     Pool,
@@ -25,6 +25,13 @@ from toolchain.pruning.allocate import (
     with_layers,
 )
 from toolchain.pruning.budget import Budget
+from toolchain.recipe import QUANTIZATIONS, ExportSettings
+
+EXPORTS = [
+    ExportSettings(backend=backend, quant=quant, context=16)
+    for backend, quants in QUANTIZATIONS.items()
+    for quant in quants
+]
 
 
 def pruned(spec: ModelSpec, budget: Budget, round_to: int, parts: str) -> ModelSpec:
@@ -69,9 +76,9 @@ def budgets(draw: st.DrawFn, spec: ModelSpec, parts: str) -> Budget:
         return Budget.from_ratio(spec, share, parts)
     if kind == "params":
         return Budget.from_parameters(spec, int(share * spec.parameters))
-    quantization = draw(st.sampled_from(sorted(WEIGHT_FORMATS)))
-    size = int(share * artifact_bytes(spec, "onnx", quantization))
-    return Budget.from_bytes(spec, size, "onnx", quantization, draw(ROUND))
+    export = draw(st.sampled_from(EXPORTS))
+    size = int(share * artifact_bytes(spec, export))
+    return Budget.from_bytes(spec, size, export, draw(ROUND))
 
 
 @settings(deadline=None, max_examples=150)
@@ -93,14 +100,14 @@ def test_parameters_and_bytes_are_never_exceeded(
     spec: ModelSpec, share: float, round_to: int, parts: str
 ) -> None:
     count = int(share * spec.parameters)
-    for backend, quantization in itertools.product(("onnx", "executorch"), WEIGHT_FORMATS):
-        size = int(share * artifact_bytes(spec, backend, quantization))
-        budget = Budget.from_bytes(spec, size, backend, quantization, round_to)
+    for export in EXPORTS:
+        size = int(share * artifact_bytes(spec, export))
+        budget = Budget.from_bytes(spec, size, export, round_to)
         try:
             after = pruned(spec, budget, round_to, parts)
         except BadRequestError:
             continue
-        assert artifact_bytes(after, backend, quantization) <= size
+        assert artifact_bytes(after, export) <= size
     try:
         after = pruned(spec, Budget.from_parameters(spec, count), round_to, parts)
     except BadRequestError:
@@ -109,20 +116,20 @@ def test_parameters_and_bytes_are_never_exceeded(
 
 
 @settings(deadline=None, max_examples=100)
-@given(specs, st.floats(0.05, 0.9), st.sampled_from(["none", "fp16", "int8", "int4"]))
-def test_bytes_are_not_wasted(spec: ModelSpec, share: float, quantization: str) -> None:
+@given(specs, st.floats(0.05, 0.9), st.sampled_from(EXPORTS))
+def test_bytes_are_not_wasted(spec: ModelSpec, share: float, export: ExportSettings) -> None:
     spec = replace(spec, model_type="mistral", query_key_value_bias=False, hidden_size=64)
     shape = replace(spec.layers[0], head_dim=64, intermediate_size=256)
     spec = replace(spec, layers=(shape,) * len(spec.layers))
-    size = int(share * artifact_bytes(spec, "onnx", quantization))
-    budget = Budget.from_bytes(spec, size, "onnx", quantization, 32)
+    size = int(share * artifact_bytes(spec, export))
+    budget = Budget.from_bytes(spec, size, export, 32)
     try:
         shape = uniform_shape(spec, budget, 32, "mlp")
     except BadRequestError:
         return
     wider = replace(shape, intermediate_size=shape.intermediate_size + 32)
     more = replace(spec, layers=(wider,) * len(spec.layers))
-    assert artifact_bytes(more, "onnx", quantization) > size
+    assert artifact_bytes(more, export) > size
 
 
 def total(spec: ModelSpec, shape: LayerShape) -> int:

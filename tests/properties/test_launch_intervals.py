@@ -36,7 +36,7 @@ def _coverage(launches: int, repetitions: int, trials: int) -> float:
     covered = 0
     for _ in range(trials):
         records = [_launch(rng, repetitions) for _ in range(launches)]
-        estimate = summarize(records, prompt_tokens=1)["itl_ms_p50"]
+        estimate = summarize(records, [], prompt_tokens=1).rows["itl_ms_p50"]
         assert estimate.low is not None
         assert estimate.high is not None
         covered += estimate.low <= TRUE_TOKEN_NS / 1e6 <= estimate.high

@@ -29,11 +29,11 @@ JSON = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=6,
+    max_leaves=3,
 )
 
 SCALARS: dict[Any, st.SearchStrategy[Any]] = {
-    str: st.text(),
+    str: st.text(max_size=10),
     int: st.integers(),
     float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
@@ -57,10 +57,12 @@ def _strategy(hint: Any) -> st.SearchStrategy[Any]:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:
         return st.one_of(*map(_strategy, arguments))
+    # Reports hold launches that hold samples: a list of objects need not be long to be one.
+    most = 1 if arguments and dataclasses.is_dataclass(arguments[-1]) else 2
     if origin is list:
-        return st.lists(_strategy(arguments[0]), max_size=3)
+        return st.lists(_strategy(arguments[0]), max_size=most)
     if origin is dict:
-        return st.dictionaries(st.text(), _strategy(arguments[1]), max_size=3)
+        return st.dictionaries(st.text(max_size=5), _strategy(arguments[1]), max_size=most)
     hints = typing.get_type_hints(hint)
     fields = {f.name: _strategy(hints[f.name]) for f in dataclasses.fields(hint)}
     if "schema" in fields:

@@ -6,10 +6,13 @@ import pytest
 
 from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError
-from toolchain.exporting.formats import artifact_bytes
+from toolchain.exporting.formats import artifact_bytes, parse_format, weight_format
 from toolchain.model.spec import ModelSpec, spec_from_config
 from toolchain.pruning.allocate import uniform_shape, with_layers
 from toolchain.pruning.budget import Budget, parse_count, parse_size
+from toolchain.recipe import ExportSettings
+
+INT4 = ExportSettings(backend="onnx", quant="int4")
 
 CONFIG = {
     "model_type": "mistral",
@@ -89,34 +92,67 @@ def test_a_count_is_no_size() -> None:
 def test_bytes_of_each_scheme_by_hand() -> None:
     spec = spec_of(num_hidden_layers=1)
     # q [256, 64], k and v [128, 64], o [64, 256], gate and up [256, 64], down [64, 256]; a head
-    # [100, 64] of its own; three norms of 64.
+    # [100, 64] of its own; three norms of 64; cos and sin of 8 positions x 16.
     linear = 64 * (256 + 128 + 128 + 256 + 3 * 256)
-    head, table, norms = 6400, 6400, 3 * 64
-    assert artifact_bytes(spec, "onnx") == 4 * (linear + head + table + norms)
-    assert artifact_bytes(spec, "onnx") == 4 * spec.parameters
-    assert artifact_bytes(spec, "onnx", "fp16") == 2 * spec.parameters
-    assert artifact_bytes(spec, "onnx", "int8") == (
-        (linear + head) * 34 // 32 + table + 2 * 100 + 4 * norms
-    )
-    assert artifact_bytes(spec, "onnx", "int4") == (
-        (linear + head) * 18 // 32 + table + 2 * 100 + 4 * norms
-    )
-    with pytest.raises(BadRequestError, match="did you mean 'int4'"):
-        artifact_bytes(spec, "onnx", "int44")
+    rows = 256 + 128 + 128 + 64 + 256 + 256 + 64 + 100
+    head, table, others = 6400, 6400, 3 * 64 + 2 * 8 * 16
+
+    def size(text: str) -> int:
+        return artifact_bytes(spec, parse_format(text).model_copy(update={"context": 8}))
+
+    assert size("onnx:none") == 4 * (linear + head + table + others)
+    assert size("onnx:fp16") == 2 * (linear + head + table) + 4 * others
+    assert size("onnx:int8") == linear + head + 4 * rows + table + 4 * 100 + 4 * others
+    blocks = (linear + head) // 32  # each with a float32 scale and a zero point of 4 bits
+    assert size("onnx:int4") == blocks * (16 + 4.5) + table // 32 * (32 + 5) + 4 * others
+    assert size("executorch:none") == size("onnx:none")
+    assert size("executorch:8da8w") == linear + head + 4 * rows + table + 4 * 100 + 4 * others
+    assert size("executorch:8da4w") == (linear + head) * 18 // 32 + table + 4 * 100 + 4 * others
 
 
-def test_executorch_stores_a_tied_table_twice() -> None:
-    spec = spec_of(tie_word_embeddings=True)
-    for quantization, twice in (("none", 4 * 6400), ("fp16", 2 * 6400), ("int4", 6400 * 18 // 32)):
-        once = artifact_bytes(spec, "onnx", quantization)
-        assert artifact_bytes(spec, "executorch", quantization) == once + twice
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("onnx:int44", "did you mean 'int4'"),
+        ("onnx:8da4w", "onnx has no quantisation '8da4w'"),
+        ("onxx:int4", "did you mean 'onnx'"),
+        ("onnx", "'onnx' is not BACKEND:QUANTISATION"),
+    ],
+)
+def test_a_format_that_is_none(text: str, message: str) -> None:
+    with pytest.raises(BadRequestError, match=message) as caught:
+        parse_format(text)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_tied_table_is_stored_once_in_float() -> None:
+    tied, untied = spec_of(tie_word_embeddings=True), spec_of()
+    for backend in ("onnx", "executorch"):
+        export = parse_format(f"{backend}:none")
+        assert artifact_bytes(untied, export) - artifact_bytes(tied, export) == 4 * 6400
+    # A rounded head is not the rounded table, unless the operators can share it.
+    assert artifact_bytes(untied, INT4) - artifact_bytes(tied, INT4) == 6400 // 32 * 20.5
+    export = parse_format("executorch:8da4w")
+    assert artifact_bytes(untied, export) == artifact_bytes(tied, export)
 
 
 def test_a_short_group_is_padded() -> None:
     spec = spec_of(num_hidden_layers=1)
     narrow = spec_of(num_hidden_layers=1, intermediate_size=225)
-    lost = 2 * 31 * 64 * 18 // 32  # gate and up; down still has 8 groups in each row
-    assert artifact_bytes(spec, "onnx", "int4") - artifact_bytes(narrow, "onnx", "int4") == lost
+    lost = 2 * 31 * 64 // 32 * 20.5  # gate and up; down still has 8 groups in each row
+    assert artifact_bytes(spec, INT4) - artifact_bytes(narrow, INT4) == lost
+
+
+@pytest.mark.parametrize("group", [32, 64, 128])
+@pytest.mark.parametrize("bits", [4, 8, 32])
+def test_groups_and_tables_count(group: int, bits: int) -> None:
+    settings = ExportSettings(
+        backend="executorch", quant="8da4w", group_size=group, embedding_bits=bits
+    )
+    weights = weight_format(settings)
+    assert weights.row_bits(256) == 256 * 4 + 256 // group * 16
+    table = {4: 256 * 4 + 256 // group * 32, 8: 256 * 8 + 32, 32: 256 * 32}
+    assert weights.table_row_bits(256) == table[bits]
 
 
 @pytest.mark.parametrize("parts", ["all", "mlp", "attention"])
@@ -126,8 +162,8 @@ def test_the_least_that_a_refusal_names_can_be_had(parts: str) -> None:
         (Budget.from_ratio(spec, 0.999, parts), lambda n: Budget.from_ratio(spec, float(n), parts)),
         (Budget.from_parameters(spec, 10), lambda n: Budget.from_parameters(spec, int(n))),
         (
-            Budget.from_bytes(spec, 10, "onnx", "int4", 32),
-            lambda n: Budget.from_bytes(spec, int(n), "onnx", "int4", 32),
+            Budget.from_bytes(spec, 10, INT4, 32),
+            lambda n: Budget.from_bytes(spec, int(n), INT4, 32),
         ),
     ):
         with pytest.raises(BadRequestError, match="tiny cannot be pruned") as caught:

@@ -78,7 +78,9 @@ def test_rotary_embeddings_that_depend_on_the_length(
     ("settings", "message"),
     [
         ({"backend": "onxx"}, "did you mean 'onnx'?"),
-        ({"quant": "int4"}, "unknown quantisation 'int4'"),
+        ({"quant": "8da4w"}, "onnx has no quantisation '8da4w'"),
+        ({"backend": "executorch", "quant": "int4"}, "executorch has no quantisation 'int4'"),
+        ({"group_size": 48}, "group_size is 48"),
         ({"context": 1}, "context is 1"),
     ],
 )

@@ -54,8 +54,10 @@ def test_a_fresh_bundle_passes(bundle: Path, reference: Checkpoint) -> None:
     assert {f.name for f in result.findings} == {
         "hashes",
         "reference",
+        "shapes",
         "vocabulary",
         "special ids",
+        "end of text",
         "chat template",
         "tokenizer",
         "golden encodings",

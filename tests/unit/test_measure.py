@@ -11,7 +11,15 @@ from handmade_bundle import BOS, EOS, VOCAB_SIZE, write_bundle
 
 from runtime_py.bundle import open_bundle
 from runtime_py.errors import BadRequestError
-from runtime_py.measure import check_protocol, measure, random_prompt, special_token_ids
+from runtime_py.measure import (
+    check_protocol,
+    drift_probe,
+    measure,
+    random_tokens,
+    special_token_ids,
+    timer_overhead_ns,
+    workload,
+)
 from runtime_py.schema import Manifest, Protocol
 
 SMALL = Protocol(prompt_tokens=8, generated_tokens=5, repetitions=2, launches=2, warmup=1)
@@ -39,7 +47,8 @@ def test_a_launch_record(bundle: Path, manifest: Manifest) -> None:
         assert 0 < sample.prefill_ns <= sample.ttft_ns
     assert record.peak_rss_bytes
     assert record.device["cpu_count"].value
-    assert record.device["other_work_cores"].value is not None
+    others = record.device["other_work_cores"]
+    assert others.value is not None or "too short" in others.reason
 
 
 def test_special_tokens_come_from_manifest_and_tokenizer(bundle: Path, manifest: Manifest) -> None:
@@ -57,14 +66,61 @@ def test_an_added_token_that_is_not_special_is_ordinary(tmp_path: Path, manifest
 
 def test_the_prompt_is_the_same_everywhere_and_has_no_special_token(manifest: Manifest) -> None:
     small = dataclasses.replace(manifest, vocab_size=10)
-    protocol = dataclasses.replace(SMALL, prompt_tokens=2000)
-    prompt = random_prompt(small, {0, 1, 9}, protocol)
+    prompt = random_tokens(small, {0, 1, 9}, 2000)
     assert len(prompt) == 2000
     assert set(prompt) == {2, 3, 4, 5, 6, 7, 8}
-    assert random_prompt(small, {0, 1, 9}, SMALL) == prompt[:8]
+    assert random_tokens(small, {0, 1, 9}, 8) == prompt[:8]
     # Written down: a change here makes old and new reports incomparable.
-    assert random_prompt(manifest, {BOS, EOS}, SMALL)[:4] == PROMPT_START
-    assert max(random_prompt(manifest, {BOS, EOS}, protocol)) < VOCAB_SIZE - 2
+    assert random_tokens(manifest, {BOS, EOS}, 4) == PROMPT_START
+    assert max(random_tokens(manifest, {BOS, EOS}, 2000)) < VOCAB_SIZE - 2
+
+
+def test_what_precedes_the_prompt_is_the_prompt_again(bundle: Path, manifest: Manifest) -> None:
+    work = workload(bundle, manifest, dataclasses.replace(SMALL, depth=11))
+    assert len(work.prompt_ids) == 8
+    assert work.depth_ids == [*work.prompt_ids, *work.prompt_ids[:3]]
+    assert work.tokens == [*work.prompt_ids, *work.depth_ids]
+
+
+def test_phases(bundle: Path, manifest: Manifest) -> None:
+    cold = measure(bundle, manifest, dataclasses.replace(SMALL, phase="cold"))
+    assert (cold.phase, cold.samples, cold.trace) == ("cold", [], [])
+    assert "page_cache_resident" in cold.device
+    memory = measure(bundle, manifest, dataclasses.replace(SMALL, phase="memory"))
+    assert len(memory.samples) == 1
+    sizes = (memory.anon_bytes, memory.file_bytes, memory.pss_bytes, memory.base_rss_bytes)
+    assert all(sizes)
+    assert memory.peak_rss_bytes is not None
+    assert memory.peak_rss_bytes >= sum(size for size in sizes[:2] if size)
+    sustained = dataclasses.replace(SMALL, phase="sustained", sustained_s=0.2)
+    record = measure(bundle, manifest, sustained)
+    last = record.samples[-1]
+    assert last.start_ns + last.ttft_ns + sum(last.token_ns) >= 0.2e9
+    starts = [sample.start_ns for sample in record.samples]
+    assert starts == sorted(starts)
+
+
+def test_what_a_launch_says_about_the_machine(bundle: Path, manifest: Manifest) -> None:
+    record = measure(bundle, manifest, SMALL)
+    assert len(record.trace) == SMALL.repetitions + 1
+    assert [s.at_ns for s in record.trace] == sorted(s.at_ns for s in record.trace)
+    assert len(record.drift_ns) == 2
+    assert record.clock_jump_ns is not None
+    assert abs(record.clock_jump_ns) < 1e9
+    assert record.device["cpu_affinity"].value
+    overhead = record.device["timer_overhead_ns"].value
+    assert isinstance(overhead, float)
+    assert 1 < overhead < 1e5
+
+
+def test_the_drift_probe_is_the_fastest_of_its_rounds() -> None:
+    ticks = iter(range(0, 10**6, 7))
+    assert drift_probe(lambda: next(ticks)) == 7
+
+
+def test_the_cost_of_the_clock_is_exact_with_a_made_up_one() -> None:
+    ticks = iter(range(0, 10**9, 40))
+    assert timer_overhead_ns(lambda: next(ticks), calls=100) == 40
 
 
 PROMPT_START = [161, 121, 209, 37]
@@ -72,7 +128,7 @@ PROMPT_START = [161, 121, 209, 37]
 
 def test_a_vocabulary_of_specials_is_refused(manifest: Manifest) -> None:
     with pytest.raises(BadRequestError, match="all 2 tokens"):
-        random_prompt(dataclasses.replace(manifest, vocab_size=2), {0, 1}, SMALL)
+        random_tokens(dataclasses.replace(manifest, vocab_size=2), {0, 1}, 3)
 
 
 @pytest.mark.parametrize(
@@ -84,10 +140,16 @@ def test_a_vocabulary_of_specials_is_refused(manifest: Manifest) -> None:
         ("launches", 0),
         ("threads", 0),
         ("warmup", -1),
+        ("depth", -1),
+        ("sustained_s", -1.0),
+        ("phase", "warm"),
+        ("affinity", "small"),
+        ("engine", "native"),
     ],
 )
-def test_impossible_protocols_are_refused(manifest: Manifest, field: str, value: int) -> None:
-    with pytest.raises(BadRequestError, match=f"{field} is {value}"):
+def test_impossible_protocols_are_refused(manifest: Manifest, field: str, value: int | str) -> None:
+    words = "the native runner" if value == "native" else f"{field} is "
+    with pytest.raises(BadRequestError, match=words):
         check_protocol(dataclasses.replace(SMALL, **{field: value}), manifest)
 
 
@@ -95,3 +157,5 @@ def test_a_protocol_larger_than_the_context_is_refused(manifest: Manifest) -> No
     check_protocol(dataclasses.replace(SMALL, prompt_tokens=43), manifest)
     with pytest.raises(BadRequestError, match="44 prompt tokens and 5 new ones exceed"):
         check_protocol(dataclasses.replace(SMALL, prompt_tokens=44), manifest)
+    with pytest.raises(BadRequestError, match="48 prompt tokens and 5 new ones exceed"):
+        check_protocol(dataclasses.replace(SMALL, prompt_tokens=43, depth=5), manifest)

@@ -10,27 +10,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from handmade_bundle import write_bundle
 from numpy.typing import NDArray
 from torch import nn
 
 from runtime_py.bundle import open_bundle
 from runtime_py.engines import Engine, open_engine
+from runtime_py.schema import ParityRecord
 from toolchain.embedded import MODEL_DIR
 from toolchain.errors import BadRequestError
 from toolchain.model import families
 from toolchain.model.checkpoint import open_checkpoint
+from toolchain.validation.forced import ParityNumbers, compare_engine, expected_logits
 from toolchain.validation.logits import ROWS, LogitDifference
 from toolchain.validation.parity import (
     LIMITS,
-    ParityNumbers,
-    compare_engine,
+    ParityLimits,
     limits_of,
     parity_gate,
+    parity_records,
+    recorded_failures,
 )
 from toolchain.validation.text import read_gate_text
 from toolchain.validation.verdict import FAIL, PASS, GateResult
 
 Logits = NDArray[np.float32]
+FLOAT = LIMITS["onnx", "none"]
 
 
 class Faulty:
@@ -142,7 +147,11 @@ def sequences(engine: Engine) -> list[list[int]]:
 
 
 def judge(engine: Engine, model: nn.Module, sequences: list[list[int]]) -> GateResult:
-    return parity_gate(compare_engine(engine, model, sequences), LIMITS["none"])
+    return parity_gate(compare(engine, model, sequences), FLOAT)
+
+
+def compare(engine: Engine, model: nn.Module, sequences: list[list[int]]) -> ParityNumbers:
+    return compare_engine(engine, [expected_logits(model, ids) for ids in sequences])
 
 
 def failed(result: GateResult) -> set[str]:
@@ -221,7 +230,7 @@ def test_too_many_flipped_tokens_fail_however_small_the_difference() -> None:
     numbers = ParityNumbers()
     for difference in (numbers.prefill, numbers.decode, numbers.continued, numbers.modes):
         difference.add(reference, candidate)
-    assert {"prefill top-1", "decode top-1"} <= failed(parity_gate(numbers, LIMITS["none"]))
+    assert {"prefill top-1", "decode top-1"} <= failed(parity_gate(numbers, FLOAT))
 
 
 def test_differences_equal_brute_force_in_any_split() -> None:
@@ -252,5 +261,84 @@ def test_equal_logits_have_an_infinite_ratio() -> None:
 
 
 def test_a_quantisation_without_a_rule_is_refused() -> None:
-    with pytest.raises(BadRequestError, match="no parity rule for quantisation '3bit'"):
-        limits_of("3bit")
+    with pytest.raises(BadRequestError, match="no parity rule for onnx with quantisation '8da4w'"):
+        limits_of("onnx", "8da4w")
+
+
+@pytest.mark.parametrize(
+    ("limits", "passes"),
+    [
+        (ParityLimits(top1=0.5, sqnr_db=19), True),
+        (ParityLimits(top1=0.5, sqnr_db=21), False),
+        (ParityLimits(top1=0.5, kl_nats=0.1), True),
+        (ParityLimits(top1=0.5, kl_nats=1e-6), False),
+        (ParityLimits(top1=0.5, max_abs_logit=10), True),
+        (ParityLimits(top1=0.5, max_abs_logit=0.01), False),
+    ],
+)
+def test_each_limit_is_held(limits: ParityLimits, passes: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    reference = torch.randn(50, 7, generator=generator)
+    reference[:, 2] += 4  # every position's most likely token
+    noise = torch.randn(50, 7, generator=generator)
+    # 20 dB
+    noise *= 0.1 * reference.norm() / noise.norm()
+    numbers = ParityNumbers()
+    for difference in (numbers.prefill, numbers.decode, numbers.continued, numbers.modes):
+        difference.add(reference, reference + noise)
+    result = parity_gate(numbers, limits)
+    assert (result.outcome == PASS) == passes
+    names = {"prefill = torch", "decode = torch", "decode after prefill = torch"}
+    assert failed(result) == (set() if passes else {*names, "prefill = decode"})
+
+
+def test_what_the_export_found_wrong_stays_wrong(
+    engine: Engine, model: nn.Module, sequences: list[list[int]]
+) -> None:
+    numbers = compare(engine, model, sequences)
+    result = parity_gate(numbers, FLOAT, recorded=["the export recorded a fault"])
+    assert result.outcome == FAIL
+    assert result.sentence == "the export recorded a fault"
+    assert failed(result) == {"recorded at export"}
+
+
+def test_the_record_covers_every_way_of_feeding_tokens(
+    engine: Engine, model: nn.Module, sequences: list[list[int]]
+) -> None:
+    numbers = compare(LostPrompt(engine), model, sequences)
+    (record,) = parity_records(numbers, parity_gate(numbers, FLOAT), quantized=False)
+    assert (record.reference, record.candidate, record.output) == ("float", "artifact", "logits")
+    assert record.passed is False
+    assert record.max_abs == numbers.continued.max_abs > numbers.prefill.max_abs
+    counted = (numbers.prefill, numbers.decode, numbers.continued)
+    assert record.positions == sum(difference.positions for difference in counted)
+    whole = LogitDifference()
+    for difference in counted:
+        whole.merge(difference)
+    assert record.kl_nats == pytest.approx(whole.mean_kl)
+    assert record.sqnr_db == pytest.approx(whole.sqnr_db)
+
+
+def test_a_token_fed_alone_differs_where_calls_share_a_scale(model: nn.Module) -> None:
+    """Torch is fed as the engine is, which matters only where a call's tokens share something."""
+    ids = [5, 9, 11, 30, 7, 2]
+    plain, fed = expected_logits(model, ids), expected_logits(model, ids, calls=4)
+    for way in ("prefill", "decode", "continued"):
+        assert torch.allclose(getattr(plain, way), getattr(fed, way), atol=1e-4)
+    assert plain.decode is plain.prefill
+    assert fed.decode is not fed.prefill
+
+
+def test_a_bundle_remembers_what_its_export_found_wrong(tmp_path: Path) -> None:
+    values = (3, 0.5, 0.1, 20.0, 0.9, 0.2, None)
+    wrong = ParityRecord("float", "logits", *values, False, "top-1 >= 1")
+    reported = ParityRecord("float", "logits", *values, None, "reported")
+    write_bundle(tmp_path / "good", parity=[reported])
+    write_bundle(tmp_path / "bad", parity=[wrong, reported])
+    good, bad = open_bundle(tmp_path / "good"), open_bundle(tmp_path / "bad")
+    assert good.faithful
+    assert recorded_failures(good) == []
+    assert not bad.faithful
+    assert recorded_failures(bad) == [
+        "the export recorded that logits differ from torch's (top-1 >= 1)"
+    ]

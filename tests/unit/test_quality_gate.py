@@ -14,9 +14,11 @@ from runtime_py.engines import open_engine
 from toolchain.embedded import MODEL_DIR
 from toolchain.errors import BadRequestError
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
-from toolchain.validation.logits import ROWS, PairedScores
+from toolchain.validation.logits import ROWS
 from toolchain.validation.noninferiority import documents_needed, non_inferiority
 from toolchain.validation.quality import quality_gate, score_documents
+from toolchain.validation.remember import DenseLogits
+from toolchain.validation.scores import PairedScores
 from toolchain.validation.text import parity_sequences, read_gate_text
 from toolchain.validation.verdict import FAIL, INCONCLUSIVE, PASS
 
@@ -55,18 +57,22 @@ def test_paired_scores_equal_brute_force() -> None:
     scores = PairedScores()
     scores.add(dense, artifact, targets)
     nll = [0.0, 0.0]
-    kl, agree = 0.0, 0
+    kl, agree, lost, gained = 0.0, 0, 0, 0
     for d, a, t in zip(dense.tolist(), artifact.tolist(), targets.tolist(), strict=True):
         p, q = ([math.exp(x) / math.fsum(map(math.exp, row)) for x in row] for row in (d, a))
         nll[0] -= math.log(p[t])
         nll[1] -= math.log(q[t])
         kl += math.fsum(x * math.log(x / y) for x, y in zip(p, q, strict=True))
-        agree += d.index(max(d)) == a.index(max(a))
+        best = d.index(max(d)), a.index(max(a))
+        agree += best[0] == best[1]
+        lost += best[0] == t != best[1]
+        gained += best[0] != t == best[1]
     assert scores.tokens == positions
     assert scores.dense_nll == pytest.approx(nll[0], rel=1e-9)
     assert scores.artifact_nll == pytest.approx(nll[1], rel=1e-9)
     assert scores.kl == pytest.approx(kl, rel=1e-9)
-    assert scores.agreements == agree
+    assert math.fsum(scores.token_kl) == pytest.approx(kl, rel=1e-9)
+    assert (scores.agreements, scores.lost, scores.gained) == (agree, lost, gained)
 
 
 def test_scores_of_a_real_bundle_are_those_of_its_model(
@@ -80,7 +86,8 @@ def test_scores_of_a_real_bundle_are_those_of_its_model(
     text = read_gate_text("builtin", checkpoint.tokenizer())
     documents = [*text.documents[:2], text.documents[2] + text.documents[3][1:]]
     assert len(documents[2]) > engine.context_length
-    scores = score_documents(model, engine, documents, manifest.bos_token_id)
+    dense = DenseLogits(checkpoint)
+    scores = score_documents(dense, engine, documents, manifest.bos_token_id).documents
     assert [s.tokens for s in scores] == [len(d) - 1 for d in documents]
     for score in scores:
         assert score.artifact_nll == pytest.approx(score.dense_nll, abs=1e-3)
@@ -88,7 +95,7 @@ def test_scores_of_a_real_bundle_are_those_of_its_model(
         assert score.agreements == score.tokens
     ids = torch.tensor([documents[0][: engine.context_length]])
     loss = float(model(ids, labels=ids).loss)
-    short = score_documents(model, engine, [ids[0].tolist()], manifest.bos_token_id)[0]
+    short = score_documents(dense, engine, ids.tolist(), manifest.bos_token_id).documents[0]
     assert short.dense_nll / short.tokens == pytest.approx(loss, rel=1e-4)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from runtime_py.schema import ModelIdentity, SchemaError, dumps, loads
 from toolchain.errors import BadRequestError
+from toolchain.validation.margins import DEFAULTS, check_margins, parse_margins, task_margin
 from toolchain.validation.verdict import (
     FAIL,
     INCONCLUSIVE,
@@ -17,14 +18,15 @@ from toolchain.validation.verdict import (
     Finding,
     GateResult,
     Measure,
+    Suggestion,
+    TaskCriterion,
     Verdict,
-    check_margins,
-    parse_margins,
     verdict_markdown,
     verdict_sentence,
 )
 
-CRITERIA = Criteria({"ppl": 0.1}, 0.05, "builtin", "ab" * 32, 1e-3, 0.999)
+PARITY = {"max_abs_logit": 1e-3, "top1": 0.999}
+CRITERIA = Criteria({"ppl": 0.1}, 0.05, "builtin", "ab" * 32, PARITY)
 
 
 def gate(name: str, outcome: str) -> GateResult:
@@ -107,8 +109,11 @@ def test_markdown_fits_below_another_heading() -> None:
         {"margins": {"ppl": 0.11}},
         {"alpha": 0.06},
         {"text_sha256": "cd" * 32},
-        {"parity_max_abs_logit": 2e-3},
-        {"parity_top1": 0.99},
+        {"parity": {"max_abs_logit": 2e-3, "top1": 0.999}},
+        {"parity": {"max_abs_logit": 1e-3, "top1": 0.99}},
+        {"tasks": {"t": TaskCriterion(0.05, 10, "ef" * 32)}},
+        {"prompts": 1},
+        {"device": True},
     ],
 )
 def test_moving_any_post_changes_the_hash(change: dict[str, object]) -> None:
@@ -135,8 +140,6 @@ def test_margins_as_percent_or_share(text: str) -> None:
         (["ppl=nan"], "is not positive"),
         (["ppl=inf"], "is not positive"),
         (["ppl=1%", "ppl=2%"], "given twice"),
-        (["pl=1%"], "unknown metric 'pl'; did you mean 'ppl'"),
-        ([], "no margin on perplexity"),
     ],
 )
 def test_bad_margins_are_refused_in_one_line(texts: list[str], message: str) -> None:
@@ -146,7 +149,29 @@ def test_bad_margins_are_refused_in_one_line(texts: list[str], message: str) -> 
     assert "\n" not in str(caught.value)
 
 
-def test_margins_of_a_recipe_are_checked_alike() -> None:
-    assert check_margins({"ppl": 0.1}) == {"ppl": 0.1}
-    with pytest.raises(BadRequestError, match="unknown metric 'accuracy'"):
-        check_margins({"accuracy": 0.1})
+def test_margins_that_are_not_given_are_the_defaults() -> None:
+    assert check_margins({}, []) == DEFAULTS
+    found = check_margins({"ppl": 0.3, "blimp": 0.02}, ["blimp", "arc_easy"])
+    assert found == {**DEFAULTS, "ppl": 0.3, "blimp": 0.02}
+    assert task_margin(found, "blimp") == 0.02
+    assert task_margin(found, "arc_easy") == DEFAULTS["tasks"]
+
+
+@pytest.mark.parametrize(
+    ("margins", "message"),
+    [
+        ({"pl": 0.1}, "unknown metric 'pl'; did you mean 'ppl'"),
+        ({"blimp": 0.1}, "unknown metric 'blimp'"),
+        ({"tasks": 1.5}, "tasks=1.5 is not a share"),
+    ],
+)
+def test_margins_on_what_is_not_judged_are_refused(margins: dict[str, float], message: str) -> None:
+    with pytest.raises(BadRequestError, match=message):
+        check_margins(margins, ["arc_easy"])
+
+
+def test_suggestions_stand_in_the_page() -> None:
+    way = Suggestion("export with --quant int8", "rounding makes 0.1 of 0.2 nats", "2 MB more")
+    text = verdict_markdown(dataclasses.replace(verdict(PASS, PASS, FAIL), suggestions=[way]))
+    assert "## What to try" in text
+    assert "- export with --quant int8: rounding makes 0.1 of 0.2 nats; 2 MB more" in text

@@ -25,10 +25,17 @@ VERBS = {
     "plan": "Show sizes before and after, without loading weights.",
     "prune": "Prune a model and recover its accuracy, no fine-tuning.",
     "export": "Export a checkpoint for ExecuTorch or ONNX Runtime.",
+    "gguf": "Write a checkpoint as a GGUF file for llama.cpp.",
     "profile": "Measure a bundle's latency and memory on a device.",
+    "compare": "Say how two measurements, or two bundles, differ.",
+    "fit": "Say whether a bundle fits a device's memory.",
     "validate": "Prove a bundle against its dense model.",
+    "gate": "Decide a verdict again, offline; for continuous integration.",
+    "report": "Write what one or several runs found as a page, JSON and a model card.",
+    "runner": "Build the native runner of .pte bundles for a device.",
     "info": "Say what a checkpoint or a bundle is.",
-    "doctor": "Say what this machine can do and what it lacks.",
+    "devices": "List the devices to measure on.",
+    "doctor": "Say what this machine, or a device, can do and what it lacks.",
 }
 
 

@@ -25,8 +25,13 @@ def emit(result: Any, as_json: bool, text: str) -> None:
 
     A reader that went away changes no exit code, which may say ship or hold.
     """
+    emit_text(json.dumps(result, indent=2, ensure_ascii=False) if as_json else text)
+
+
+def emit_text(text: str) -> None:
+    """Print a result as it is, with a newline at its end."""
     try:
-        print(json.dumps(result, indent=2, ensure_ascii=False) if as_json else text, flush=True)
+        print(text.removesuffix("\n"), flush=True)
     except BrokenPipeError:
         discard_stdout()
 

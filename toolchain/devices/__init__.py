@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
 
-from runtime_py.schema import CheckReport, LaunchRecord
+from runtime_py.schema import CheckReport, LaunchRecord, Reading
 from runtime_py.schema import Protocol as MeasuringProtocol
 from toolchain.errors import BadRequestError
+from toolchain.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    from toolchain.devices.shell import Shell
+
+FORMS = "local, ssh:[user@]host[:port], adb:SERIAL, replay:FILE"
 
 
 class Device(Protocol):
-    """A machine with a `paredown-agent`."""
+    """A machine that measures bundles; a context manager that gives it back at the end."""
 
     uri: str
     emulated: bool
     """Whether the machine is an emulator, whose latency says nothing."""
+
+    def __enter__(self) -> Device: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
+        """Bring what a bundle needs there; what is there already is not pushed again.
+
+        Raises:
+            MissingError: no space, no connection, no engine for this bundle.
+        """
+        ...
 
     def measure(self, bundle: Path, protocol: MeasuringProtocol) -> LaunchRecord:
         """One launch in a fresh process.
@@ -29,18 +53,70 @@ class Device(Protocol):
         """The bundle's golden cases, in a fresh process. Raises as `measure`."""
         ...
 
+    def facts(self) -> dict[str, Reading]:
+        """Every sensor of the machine, by name. Raises MissingError where it went away."""
+        ...
 
-def open_device(uri: str) -> Device:
-    """The device that `uri` names.
+    def close(self) -> None:
+        """Stop what still runs, take away what was pushed, let others use the machine."""
+        ...
+
+
+def open_device(uri: str, *, keep: bool = False, record: Path | None = None) -> Device:
+    """The device that `uri` names, connected and held.
 
     Args:
-        uri: `local`.
+        uri: `local`, `ssh:[user@]host[:port]`, `adb:SERIAL` or `replay:FILE`.
+        keep: leave what is pushed on the device for the next time.
+        record: write every request and reply here, for `replay:`.
 
     Raises:
-        BadRequestError: no such transport.
+        BadRequestError: no such transport, or a malformed name.
+        MissingError: the device cannot be reached, or is in use.
     """
+    device = _open(uri, keep)
+    if record is None:
+        return device
+    from toolchain.devices.replay import RecordingDevice
+
+    return RecordingDevice(device, record)
+
+
+def open_shell(uri: str) -> Shell:
+    """A shell on the device that `uri` names, connected; close it. Nobody is locked out.
+
+    Raises:
+        BadRequestError: no such transport, or one without a shell.
+        MissingError: the device cannot be reached.
+    """
+    scheme, _, rest = uri.partition(":")
+    if scheme == "ssh":
+        from toolchain.devices.ssh import SshShell, parse_address
+
+        return SshShell(parse_address(rest))
+    if scheme == "adb":
+        from toolchain.devices.adb import AdbShell
+
+        return AdbShell(rest)
+    if uri == "local":
+        from toolchain.devices.shell import LocalShell
+
+        return LocalShell()
+    if scheme == "replay":
+        raise BadRequestError(f"{uri} is a recording, which has no shell", "name the device")
+    raise BadRequestError(f"unknown device '{uri}'", f"known: {FORMS}")
+
+
+def _open(uri: str, keep: bool) -> Device:
+    scheme, _, rest = uri.partition(":")
     if uri == "local":
         from toolchain.devices.local import LocalDevice
 
         return LocalDevice()
-    raise BadRequestError(f"unknown device '{uri}'", "this version supports: local")
+    if scheme == "replay":
+        from toolchain.devices.replay import ReplayDevice
+
+        return ReplayDevice(Path(rest))
+    from toolchain.devices.remote import RemoteDevice
+
+    return RemoteDevice(open_shell(uri), keep)

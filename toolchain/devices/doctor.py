@@ -17,7 +17,9 @@ CAPABILITIES = {
     "prune": "prune models",
     "executorch": "export to ExecuTorch and run it",
     "onnx": "export to ONNX and run it",
+    "gguf": "write GGUF files for llama.cpp",
     "evals": "validate, and calibrate on Hub datasets",
+    "tasks": "validate with the tasks of lm-evaluation-harness",
     "report": "draw reports",
     "pi-onnx": "run and chat with ONNX bundles",
 }

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TypeVar
+from types import TracebackType
 
 import runtime_py
-from runtime_py.schema import CheckReport, LaunchRecord, Protocol, SchemaError, dumps, loads
-from toolchain.errors import (
-    EXIT_BAD_REQUEST,
-    EXIT_HOLD,
-    EXIT_MISSING,
-    EXIT_OK,
-    BadRequestError,
-    InvalidMeasurementError,
-    MissingError,
-    ParedownError,
-)
+from runtime_py import sensors
+from runtime_py.schema import CheckReport, LaunchRecord, Protocol, Reading, dumps
+from toolchain.devices.answer import answered, failure, parse
+from toolchain.errors import InvalidMeasurementError
+from toolchain.progress import SILENT, Progress
 
 TIMEOUT_S = 3600.0
-"""A launch that takes longer than this is taken for hung."""
+"""A launch that takes longer than this (and its `sustained_s`) is taken for hung."""
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-_AGENT_ERRORS: dict[int, type[ParedownError]] = {
-    EXIT_BAD_REQUEST: BadRequestError,
-    EXIT_MISSING: MissingError,
-}
-_AGENT_PREFIX = "paredown-agent: "
-
-T = TypeVar("T")
 
 
 class LocalDevice:
@@ -45,21 +30,43 @@ class LocalDevice:
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
 
+    def __enter__(self) -> LocalDevice:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
+        """Nothing to push."""
+
     def measure(self, bundle: Path, protocol: Protocol) -> LaunchRecord:
         """One launch; see `toolchain.devices.Device`."""
         arguments = ["measure", str(bundle.absolute()), "--protocol", dumps(protocol)]
-        return _parse(LaunchRecord, self._run(arguments, protocol.threads))
+        if protocol.engine == "native":
+            from toolchain.native.folder import PROGRAM, build
+
+            arguments += ["--runner", str(build("host") / PROGRAM)]
+        limit_s = self._timeout_s + protocol.sustained_s
+        return parse(LaunchRecord, self._run(arguments, protocol.threads, limit_s))
 
     def check(self, bundle: Path) -> CheckReport:
         """The golden cases; see `toolchain.devices.Device`."""
         arguments = ["check", str(bundle.absolute()), "--threads", "1"]
-        return _parse(CheckReport, self._run(arguments, 1))
+        return parse(CheckReport, self._run(arguments, 1, self._timeout_s))
 
-    def _run(self, arguments: list[str], threads: int) -> str:
-        """Standard output of the agent.
+    def facts(self) -> dict[str, Reading]:
+        """Every sensor of this machine."""
+        return sensors.read_all()
 
-        A failed check (exit status 1 with a report) is an answer, not an error.
-        """
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _run(self, arguments: list[str], threads: int, limit_s: float) -> str:
         # -P: a file of the current directory must not shadow a module of the agent.
         command = [sys.executable, "-P", "-m", "runtime_py", *arguments]
         try:
@@ -71,16 +78,16 @@ class LocalDevice:
                 encoding="utf-8",
                 errors="replace",
                 env=_environment(threads),
-                timeout=self._timeout_s,
+                timeout=limit_s,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise InvalidMeasurementError(
-                f"the agent did not answer within {self._timeout_s:g} s and was stopped"
+                f"the agent did not answer within {limit_s:g} s and was stopped"
             ) from error
-        if done.returncode == EXIT_OK or (done.returncode == EXIT_HOLD and done.stdout):
+        if answered(done.returncode, done.stdout):
             return done.stdout
-        raise _failure(done.returncode, done.stderr)
+        raise failure("the agent", done.returncode, done.stderr)
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -92,22 +99,3 @@ def _environment(threads: int) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUTF8": "1",
     }
-
-
-def _failure(status: int, stderr: str) -> ParedownError:
-    """The agent's own one-line error, or how it crashed and the last line that it said."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else "it said nothing"
-    if status in _AGENT_ERRORS and last.startswith(_AGENT_PREFIX):
-        return _AGENT_ERRORS[status](last.removeprefix(_AGENT_PREFIX))
-    ended = f"exit status {status}"
-    if status < 0:
-        ended = f"signal {signal.Signals(-status).name} ({ended})"
-    return InvalidMeasurementError(f"the agent ended with {ended}: {last}")
-
-
-def _parse(cls: type[T], text: str) -> T:
-    try:
-        return loads(cls, text, "the agent's answer")
-    except SchemaError as error:
-        raise InvalidMeasurementError(error.message) from error

@@ -5,18 +5,22 @@ Torch-free at import: the checks come before anything slow.
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime_py.schema import (
     MANIFEST_NAME,
+    CaseResult,
+    CheckReport,
     FileEntry,
-    GoldenCase,
     Manifest,
+    MemoryPrediction,
     ModelIdentity,
+    ParityRecord,
     Provenance,
     dumps,
     from_json,
@@ -25,7 +29,11 @@ from toolchain import __version__
 from toolchain.devices.local import LocalDevice
 from toolchain.dry_run import check_context
 from toolchain.errors import BadRequestError, ParedownError, require_extra
+from toolchain.exporting.backend import backend_of
+from toolchain.exporting.formats import GROUPED, artifact_bytes, embedding_bits, graph_bytes
 from toolchain.exporting.memory import predict_memory
+from toolchain.exporting.rope import check_rope
+from toolchain.exporting.written import Written
 from toolchain.model import families
 from toolchain.model.checkpoint import COMPANION_FILES, Checkpoint
 from toolchain.progress import SILENT, Progress
@@ -33,49 +41,60 @@ from toolchain.recipe import ExportSettings
 from toolchain.store import atomic_directory, check_output, sha256_file, write_text
 
 if TYPE_CHECKING:
-    from torch import nn
+    from toolchain.exporting.subject import Subject
 
 DISK_SLACK_BYTES = 32 << 20
+
+
+class UnfaithfulError(ParedownError):
+    """A bundle that was written, runs, and is not good."""
 
 
 def export_checkpoint(
     source: Checkpoint, settings: ExportSettings, out: Path, progress: Progress = SILENT
 ) -> Manifest:
-    """Write the bundle of `source` at `out`, after its own engine passed its golden cases.
+    """Write the bundle of `source` at `out` and compare it with torch on its own engine.
 
     Args:
         source: a dense or pruned checkpoint; widths may differ from layer to layer.
-        settings: backend, quantisation, context length.
-        out: the bundle; replaced if paredown wrote it, untouched unless everything succeeds.
+        settings: backend, quantisation, context length, target.
+        out: the bundle; replaced if paredown wrote it, untouched unless the artifact runs.
 
     Raises:
-        BadRequestError: a context, rotary embedding, output path or disk that cannot serve.
+        BadRequestError: a context, rotary embedding, width, output path or disk that cannot serve.
         MissingError: the backend's extra is not installed.
-        ParedownError: the written artifact does not reproduce the torch model.
+        UnfaithfulError: the artifact runs and does not compute what torch does; the bundle is
+            written all the same, and its manifest says so.
     """
     check_request(source, settings, out)
+    load = _subject_class(source)  # imports first: some of them would swallow a Ctrl-C
     with progress.task(f"export to {settings.backend}", 5) as task, atomic_directory(out) as work:
-        model = source.load()
         _copy_tokenizer(source, work)
+        subject = load(source, settings)
         task.advance()
-        cases = _golden_cases(source, model, settings.context)
+        written = subject.write(work)
         task.advance()
-        model_file, versions = _write_model(source, model, settings, work)
-        del model
-        task.advance()
-        manifest = _manifest(source, settings, out, work, model_file, versions, cases)
+        manifest = _manifest(source, settings, out, work, written, subject)
         write_text(work / MANIFEST_NAME, dumps(manifest))
         task.advance()
-        _check_artifact(work)
+        golden = LocalDevice().check(work)
         task.advance()
+        judgement = subject.judge(work, manifest)
+        faults = [*_golden_faults(golden), *([] if judgement.passed else [judgement.sentence])]
+        records = [_marked(r, faults) for r in judgement.records]
+        manifest = replace(manifest, parity=records)
+        write_text(work / MANIFEST_NAME, dumps(manifest))
+        task.advance()
+    if faults:
+        raise UnfaithfulError(
+            f"{out} is written, and its model does not compute what torch does: {faults[0]}",
+            "do not ship it; the manifest has the numbers",
+        )
     return manifest
 
 
 def check_request(source: Checkpoint, settings: ExportSettings, out: Path) -> None:
     """Refuse what cannot end well, before anything is loaded or written. Raises as above."""
-    from toolchain.exporting.rope import check_rope
-
-    families.require_causal(source.family, "export")
     check_output(out)
     if source.path.resolve().is_relative_to(out.resolve()):
         raise BadRequestError(
@@ -84,7 +103,17 @@ def check_request(source: Checkpoint, settings: ExportSettings, out: Path) -> No
     require_extra(settings.backend, f"export to {settings.backend}")
     check_context(settings.context, source.spec, families.attention_window(source.config))
     check_rope(source.config, source.name)
-    needed = predict_memory(source.spec, settings).weights_bytes + DISK_SLACK_BYTES
+    if source.family.causal:
+        backend_of(settings.backend).check(source.spec, settings)
+    else:
+        from toolchain.exporting import encoder
+
+        encoder.check(source, settings)
+    _check_disk(artifact_bytes(source.spec, settings) + graph_bytes(source.spec), out)
+
+
+def _check_disk(model_bytes: int, out: Path) -> None:
+    needed = model_bytes + DISK_SLACK_BYTES
     parent = next(p for p in out.absolute().parents if p.exists())
     free = shutil.disk_usage(parent).free
     if free < needed:
@@ -94,39 +123,43 @@ def check_request(source: Checkpoint, settings: ExportSettings, out: Path) -> No
         )
 
 
+def _subject_class(source: Checkpoint) -> Callable[[Checkpoint, ExportSettings], Subject]:
+    from toolchain.exporting.encoder_subject import SentenceEncoder
+    from toolchain.exporting.subject import LanguageModel
+
+    return LanguageModel if source.family.causal else SentenceEncoder
+
+
 def _copy_tokenizer(source: Checkpoint, work: Path) -> None:
     for name in COMPANION_FILES:
         if (source.path / name).is_file():
+            (work / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(source.path / name, work / name)
     if not (work / "tokenizer.json").is_file():
         # Engines and phones read this file alone, whatever the checkpoint came with.
         source.tokenizer().backend_tokenizer.save(str(work / "tokenizer.json"))
 
 
-def _golden_cases(source: Checkpoint, model: nn.Module, context: int) -> list[GoldenCase]:
-    from toolchain.embedded import documents
-    from toolchain.exporting.golden import CASES, golden_cases
-
-    return golden_cases(model, source.tokenizer(), documents("evaluation", CASES), context)
+def _golden_faults(report: CheckReport) -> list[str]:
+    """A sentence for each golden case that the artifact failed."""
+    return [_golden_fault(case) for case in report.cases if not case.passed]
 
 
-def _write_model(
-    source: Checkpoint, model: nn.Module, settings: ExportSettings, work: Path
-) -> tuple[str, dict[str, str]]:
-    """Write the model file; its name and the versions of the packages that made it."""
-    from toolchain.exporting import executorch, onnx
-    from toolchain.exporting.wrapper import Decoder
-
-    decoder = Decoder(model, source.spec, settings.context)
-    if settings.backend == "onnx":
-        onnx.write(decoder, work)
-        return onnx.MODEL_FILE, {**_versions(onnx.PACKAGES), "opset": str(onnx.OPSET)}
-    executorch.write(decoder, work, *source.special_ids())
-    return executorch.MODEL_FILE, _versions(executorch.PACKAGES)
+def _golden_fault(case: CaseResult) -> str:
+    if case.cosine is not None:
+        return f"the {case.name} has cosine {case.cosine:.6f} with torch's embedding"
+    return (
+        f"on the {case.name}, logits differ by {case.max_abs_logit_difference:.2g} and "
+        f"{case.matching_tokens} of {case.expected_tokens} tokens are equal"
+    )
 
 
-def _versions(packages: tuple[str, ...]) -> dict[str, str]:
-    return {package: importlib.metadata.version(package) for package in packages}
+def _marked(record: ParityRecord, faults: list[str]) -> ParityRecord:
+    """The record that judges, with the golden cases in it."""
+    if record.passed is None:
+        return record
+    rule = f"{record.rule}; golden cases"
+    return replace(record, passed=not faults, rule=rule)
 
 
 def _manifest(
@@ -134,19 +167,19 @@ def _manifest(
     settings: ExportSettings,
     out: Path,
     work: Path,
-    model_file: str,
-    versions: dict[str, str],
-    cases: list[GoldenCase],
+    written: Written,
+    subject: Subject,
 ) -> Manifest:
     bos_token_id, eos_token_ids = source.special_ids()
     return Manifest(
         name=source.title,
         backend=settings.backend,
-        backend_versions=versions,
-        model_file=model_file,
+        backend_versions=written.versions,
+        model_file=written.model_file,
         files=[
-            FileEntry(path.name, path.stat().st_size, sha256_file(path))
-            for path in sorted(work.iterdir())
+            FileEntry(path.relative_to(work).as_posix(), path.stat().st_size, sha256_file(path))
+            for path in sorted(work.rglob("*"))
+            if path.is_file()
         ],
         vocab_size=source.spec.vocab_size,
         hidden_size=source.spec.hidden_size,
@@ -156,10 +189,24 @@ def _manifest(
         bos_token_id=bos_token_id,
         eos_token_ids=eos_token_ids,
         provenance=_provenance(source, out),
-        predicted_memory=predict_memory(source.spec, settings),
-        golden_cases=cases,
+        predicted_memory=_predicted_memory(source, settings),
+        golden_cases=subject.golden_cases,
         parameters=source.spec.parameters,
+        kind=subject.kind,
+        target=settings.target,
+        group_size=settings.group_size if settings.quant in GROUPED else 0,
+        embedding_bits=embedding_bits(settings),
+        max_prefill_tokens=written.max_prefill_tokens,
+        kv_cache=written.kv_cache,
+        planned_arena_bytes=written.planned_arena_bytes,
+        packed_weights_bytes=written.packed_weights_bytes,
+        golden_embeddings=subject.golden_embeddings,
     )
+
+
+def _predicted_memory(source: Checkpoint, settings: ExportSettings) -> MemoryPrediction:
+    predicted = predict_memory(source.spec, settings)
+    return predicted if source.family.causal else replace(predicted, kv_cache_bytes=0)
 
 
 def _provenance(source: Checkpoint, out: Path) -> Provenance:
@@ -171,19 +218,3 @@ def _provenance(source: Checkpoint, out: Path) -> Provenance:
         pruning=source.record,
         paredown_version=__version__,
     )
-
-
-def _check_artifact(bundle: Path) -> None:
-    """Run the golden cases of the finished bundle on its own engine, in a process of its own.
-
-    Raises:
-        ParedownError: naming the case and the difference.
-    """
-    for case in LocalDevice().check(bundle).cases:
-        if not case.passed:
-            raise ParedownError(
-                f"the exported model differs from torch on the {case.name}: logits by "
-                f"{case.max_abs_logit_difference:.2g}, {case.matching_tokens} of "
-                f"{case.expected_tokens} tokens equal",
-                "nothing was written; please report this model",
-            )

@@ -1,38 +1,243 @@
-"""How much memory an engine will need, from shapes alone. Torch-free, so that `plan` can ask."""
+"""How much memory an engine will need: of a bundle, or from shapes before there is one. Torch-free.
+
+The rules are what the engines were seen to do (anonymous and file pages of their processes on
+x86-64, models of 1 to 130 MB); `benchmarks/memory_prediction.py` holds them against measured peaks.
+"""
 
 from __future__ import annotations
 
-from runtime_py.schema import MemoryPrediction
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from runtime_py.bundle import model_bytes
+from runtime_py.schema import LayerShape, Manifest, MemoryPrediction
+from toolchain.exporting.formats import artifact_bytes, embedding_bits
 from toolchain.model.spec import ModelSpec
 from toolchain.recipe import ExportSettings
 
 FLOAT_BYTES = 4
+PREDICTION_ERROR = 0.1
+"""What a prediction may be wrong by."""
+
+RUNTIME_BYTES = {
+    "onnxruntime": 64_700_000,
+    "executorch": 242_900_000,
+    "executorch-native": 9_500_000,
+}
+"""Of a process beside the model: interpreter, libraries, and the code that running a model touches.
+`executorch` is the Python binding, which imports torch."""
+GRAPH_BYTES_PER_LAYER = 350_000
+"""Nodes and kernels of one decoder layer in onnxruntime."""
+BINDING_CODE_BYTES = 1_300_000
+"""Part of the Python binding's `RUNTIME_BYTES` that loading does not touch yet."""
+FAULT_BYTES = {"onnxruntime": 128 << 10, "executorch-native": 64 << 10}
+"""What the kernel maps of a file around the byte that is read; the runner asks for less ahead."""
+PREFILL_TOKENS = {"onnx": 256, "executorch": 128}
+"""Longest chunk of a prompt, where no manifest says it."""
+
+
+@dataclass(frozen=True)
+class _OnnxWeights:
+    """Shares of the model file's bytes that a quantisation costs in onnxruntime."""
+
+    packed: float
+    """Kept in buffers of the kernels' own layout."""
+    mapped: float
+    """Read through the mapped file and still needed; for None only the rows looked up."""
+    loading: float
+    """Besides, while it loads."""
+
+
+_ONNX = {
+    "fp16": _OnnxWeights(packed=3.3, mapped=0.0, loading=0.7),  # widened to float32, then packed
+    "int8": _OnnxWeights(packed=1.0, mapped=0.0, loading=0.0),
+    "int4": _OnnxWeights(packed=1.4, mapped=0.9, loading=0.0),
+}
+
+
+@dataclass(frozen=True)
+class _Artifact:
+    """What the rules look at."""
+
+    quantization: str
+    file_bytes: int
+    table_bytes: int
+    """The embedding as it is stored."""
+    tied: bool
+    layers: Sequence[LayerShape]
+    hidden_size: int
+    vocab_size: int
+    context_length: int
+    functional_cache: bool
+    chunk: int
+    """Longest part of a prompt that one call takes."""
+    packed_bytes: int | None
+    arena_bytes: int | None
+
+
+def engine_name(manifest: Manifest, engine: str, remote: bool) -> str:
+    """The engine that runs a bundle, as `LaunchRecord.engine` names it.
+
+    Args:
+        manifest: of the bundle.
+        engine: `Protocol.engine`.
+        remote: on a device behind a shell, where `.pte` bundles always run natively.
+    """
+    if manifest.backend == "onnx":
+        return "onnxruntime"
+    return "executorch-native" if remote or engine == "native" else "executorch"
+
+
+def predict_bundle(
+    manifest: Manifest, engine: str, prompt_tokens: int, total_tokens: int
+) -> MemoryPrediction:
+    """Peak bytes of an engine's process, everything included.
+
+    Args:
+        manifest: of the bundle.
+        engine: a key of `RUNTIME_BYTES`.
+        prompt_tokens: prefilled, what is in the cache before them included.
+        total_tokens: these and the generated ones.
+    """
+    table = manifest.vocab_size * manifest.hidden_size
+    artifact = _Artifact(
+        quantization=manifest.quantization,
+        file_bytes=model_bytes(manifest),
+        table_bytes=table * manifest.embedding_bits // 8,
+        tied=_is_tied(manifest, table),
+        layers=manifest.layers,
+        hidden_size=manifest.hidden_size,
+        vocab_size=manifest.vocab_size,
+        context_length=manifest.context_length,
+        functional_cache=manifest.kv_cache == "functional",
+        chunk=manifest.max_prefill_tokens or manifest.context_length,
+        packed_bytes=manifest.packed_weights_bytes,
+        arena_bytes=manifest.planned_arena_bytes,
+    )
+    return _predict(artifact, engine, prompt_tokens, total_tokens)
 
 
 def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPrediction:
-    """Peak bytes of an engine that prefills a whole context, without its host process.
+    """Peak bytes of an engine (`.pte`: the native one) whose context is full, without its process.
 
-    Activations are the logits of all positions and one layer's: about four vectors of the residual
-    stream and four of the MLP. A tied table counts twice, because the engines keep the head packed,
-    apart from the embedding. ONNX Runtime holds past and present at once and writes out the
-    attention scores of one layer; ExecuTorch hands out a copy of the logits.
+    Args:
+        spec: shapes of the checkpoint.
+        settings: of the export.
     """
-    context = settings.context
-    widest = max(shape.intermediate_size for shape in spec.layers)
-    heads = max(shape.num_attention_heads for shape in spec.layers)
-    activations = spec.vocab_size + 4 * (spec.hidden_size + widest)
-    if settings.backend == "onnx":
-        activations += heads * context
-        caches = 2
+    table = spec.vocab_size * spec.hidden_size
+    artifact = _Artifact(
+        quantization=settings.quant,
+        file_bytes=artifact_bytes(spec, settings),
+        table_bytes=table * embedding_bits(settings) // 8,
+        tied=spec.tie_word_embeddings,
+        layers=spec.layers,
+        hidden_size=spec.hidden_size,
+        vocab_size=spec.vocab_size,
+        context_length=settings.context,
+        functional_cache=settings.backend == "onnx" and settings.target == "any",
+        chunk=min(PREFILL_TOKENS[settings.backend], settings.context),
+        packed_bytes=None,
+        arena_bytes=None,
+    )
+    engine = "onnxruntime" if settings.backend == "onnx" else "executorch-native"
+    predicted = _predict(artifact, engine, settings.context, settings.context)
+    return replace(predicted, runtime_bytes=0)
+
+
+def kv_bytes(layers: Sequence[LayerShape], tokens: int) -> int:
+    """Keys and values of `tokens` positions in float32."""
+    widths = sum(shape.num_key_value_heads * shape.head_dim for shape in layers)
+    return 2 * FLOAT_BYTES * widths * tokens
+
+
+def _predict(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPrediction:
+    rules = _onnxruntime if engine == "onnxruntime" else _executorch
+    return rules(a, engine, prompt, total)
+
+
+def _onnxruntime(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPrediction:
+    """Kernels keep packed copies of constants; float32 ones are then unmapped, and the head is
+    there twice while it is turned around. A functional cache is there twice while it grows, and
+    its attention scores are written out."""
+    chunk = min(prompt, a.chunk)
+    if a.quantization in _ONNX:
+        shares = _ONNX[a.quantization]
+        packed = shares.packed * a.file_bytes
+        mapped = shares.mapped * a.file_bytes or _touched(a.table_bytes, total, engine)
+        loading = shares.loading * a.file_bytes
     else:
-        activations += spec.vocab_size
-        caches = 1
+        packed = a.file_bytes - (0 if a.tied else a.table_bytes)
+        mapped = _touched(a.table_bytes, total, engine)
+        loading = FLOAT_BYTES * a.vocab_size * a.hidden_size
+    cache = kv_bytes(a.layers, total)
+    activations = _activation_bytes(a, chunk)
+    if a.functional_cache:
+        cache *= 2
+        heads = max(shape.num_attention_heads for shape in a.layers)
+        activations += FLOAT_BYTES * heads * chunk * total
+    runtime = RUNTIME_BYTES[engine] + GRAPH_BYTES_PER_LAYER * len(a.layers)
+    return _peak(mapped, packed, cache, activations, runtime, loading)
+
+
+def _executorch(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPrediction:
+    """XNNPACK packs its constants while it loads; the runner gives back the mapped pages as it
+    goes, the Python binding holds all of them and then the lookup table. Caches and activations
+    share a planned arena, touched as far as the prompt's chunk needs it."""
+    chunk = min(prompt, a.chunk)
+    packed = a.packed_bytes
+    if packed is None:
+        packed = a.file_bytes - (0 if a.tied else a.table_bytes)
+    cache = kv_bytes(a.layers, a.context_length)
+    if a.arena_bytes is None:
+        activations = FLOAT_BYTES * chunk * a.vocab_size + _activation_bytes(a, chunk)
+    else:
+        activations = max(0, a.arena_bytes - cache) * chunk // a.chunk
+    if engine == "executorch":
+        mapped: float = a.table_bytes
+        loading: float = a.table_bytes + packed - BINDING_CODE_BYTES
+    else:
+        mapped = _touched(a.table_bytes, total, engine)
+        loading = 0.0
+    runtime = RUNTIME_BYTES.get(engine, 0)
+    return _peak(mapped, packed, cache, activations, runtime, loading)
+
+
+def _peak(
+    mapped: float, packed: float, cache: float, activations: float, runtime: float, loading: float
+) -> MemoryPrediction:
+    """The larger of loading and running; what loading needs more counts with the activations."""
+    more = loading - (mapped + cache + activations)
     return MemoryPrediction(
-        weights_bytes=FLOAT_BYTES * (spec.parameters + _tied_table(spec)),
-        kv_cache_bytes=caches * spec.kv_cache_bytes(context, FLOAT_BYTES),
-        activations_bytes=FLOAT_BYTES * context * activations,
+        weights_bytes=round(mapped),
+        kv_cache_bytes=round(cache),
+        activations_bytes=round(activations + max(0.0, more)),
+        packed_weights_bytes=round(packed),
+        runtime_bytes=round(runtime),
     )
 
 
-def _tied_table(spec: ModelSpec) -> int:
-    return spec.vocab_size * spec.hidden_size if spec.tie_word_embeddings else 0
+def _touched(table_bytes: int, tokens: int, engine: str) -> float:
+    """Expected bytes of a mapped table after `tokens` random rows were read from it."""
+    blocks = max(1.0, table_bytes / FAULT_BYTES.get(engine, FAULT_BYTES["onnxruntime"]))
+    return table_bytes * (1 - math.exp(-tokens / blocks))
+
+
+def _activation_bytes(a: _Artifact, chunk: int) -> int:
+    """About four vectors of the residual stream and four of the MLP per token."""
+    widest = max(shape.intermediate_size for shape in a.layers)
+    return FLOAT_BYTES * (4 * chunk * (a.hidden_size + widest) + a.vocab_size)
+
+
+def _is_tied(manifest: Manifest, table: int) -> bool:
+    """Whether one table is embedding and head: what is left beside the layers is one or two."""
+    for matrices in (3, 2):  # of an MLP with a gate, or without
+        widths = sum(
+            2 * (shape.num_attention_heads + shape.num_key_value_heads) * shape.head_dim
+            + matrices * shape.intermediate_size
+            for shape in manifest.layers
+        )
+        rest = manifest.parameters - manifest.hidden_size * widths
+        if rest > 0.5 * table:
+            return rest < 1.5 * table
+    return True

@@ -1,48 +1,103 @@
-"""Writing ONNX: one graph of standard operators, weights in external data."""
+"""Writing ONNX: one graph, weights in external data that can be mapped. Torch-free at import."""
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+from toolchain.errors import BadRequestError
+from toolchain.exporting.formats import embedding_bits
+from toolchain.exporting.written import Written
+from toolchain.model.spec import ModelSpec
+from toolchain.recipe import ExportSettings
 
-from toolchain.exporting.wrapper import Decoder, FunctionalDecoder
-from toolchain.quiet import quiet
+if TYPE_CHECKING:
+    from torch import nn
+
+    from toolchain.exporting.wrapper import Decoder
 
 MODEL_FILE = "model.onnx"
-PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch", "transformers")
+PACKAGES = ("onnx", "onnx-ir", "onnxruntime", "onnxscript", "torch", "transformers")
 """Packages whose versions determine the artifact and its check."""
 
-OPSET = 23
-"""The first with Attention, RotaryEmbedding and RMSNormalization: decoding runs twice as fast as
-with the same graph in opset 18 or 20. onnxruntime reads it from 1.23 on."""
+MAX_PREFILL_TOKENS = 128
+"""Tokens of one call: more at once are no faster, and their scores and activations larger."""
 
 
-def write(decoder: Decoder, out: Path) -> None:
-    """Export `decoder` to `out / MODEL_FILE` and its external data.
+def check(spec: ModelSpec, settings: ExportSettings) -> None:  # noqa: ARG001 - as all backends
+    """Refuse combinations that cannot be written. Every width can: short groups are filled up.
 
-    Inputs `input_ids` int64 [1,S] and `past_key_values.{i}.key|value` float32 [1,kv_heads,P,D];
-    outputs `logits` float32 [1,S,V] and `present.{i}.key|value` [1,kv_heads,P+S,D]; S >= 1, P >= 0.
+    Raises:
+        BadRequestError: naming the setting and the way out.
     """
-    # Sizes of the example that cannot be mistaken for constants (0 and 1 are special).
-    example_length, example_past = 2, 3
-    pasts = [
-        torch.zeros(1, shape.num_key_value_heads, example_past, shape.head_dim)
-        for shape in decoder.shapes
-        for _ in ("key", "value")
-    ]
-    kinds = [f"{i}.{kind}" for i in range(len(decoder.shapes)) for kind in ("key", "value")]
-    sequence, past = torch.export.Dim("sequence"), torch.export.Dim("past")
-    with quiet(), torch.no_grad():
-        torch.onnx.export(
-            FunctionalDecoder(decoder).eval(),
-            (torch.zeros(1, example_length, dtype=torch.int64), pasts),
-            out / MODEL_FILE,
-            input_names=["input_ids", *(f"past_key_values.{kind}" for kind in kinds)],
-            output_names=["logits", *(f"present.{kind}" for kind in kinds)],
-            opset_version=OPSET,
-            dynamo=True,
-            external_data=True,
-            dynamic_shapes=({1: sequence}, [{2: past}] * len(pasts)),
-            verbose=False,
+    quant, bits = settings.quant, embedding_bits(settings)
+    if quant in ("none", "fp16") and bits < 16:
+        raise BadRequestError(
+            f"embedding_bits {bits} goes with --quant int8 or int4, not with {quant}",
+            "leave --embedding-bits out, or quantise the linear layers too",
         )
+    if settings.target == "any" and (quant == "int4" or bits == 4):
+        raise BadRequestError(
+            "4-bit weights need operators of onnxruntime's own, which target any does without",
+            "use --target desktop, android or pi, or --quant int8",
+        )
+
+
+def prepare_(model: nn.Module, spec: ModelSpec, settings: ExportSettings) -> None:
+    """Turn a loaded model in place into what the artifact computes; for `none` nothing happens.
+
+    Raises:
+        BadRequestError: a weight that float16 cannot hold.
+    """
+    if settings.quant != "none":
+        from toolchain.exporting import onnx_prepare
+
+        onnx_prepare.prepare_(model, spec, settings)
+
+
+def write(
+    decoder: Decoder,
+    out: Path,
+    settings: ExportSettings,
+    bos_token_id: int | None,
+    eos_token_ids: list[int],
+) -> Written:
+    """Write `MODEL_FILE`, its external data and, where that can run it, onnxruntime-genai's file.
+
+    Args:
+        decoder: over a prepared model.
+        out: an existing folder.
+        settings: `target` `any` asks for standard operators; the others for onnxruntime's own,
+            where the heads' width is one that its attention takes.
+        bos_token_id: for onnxruntime-genai, as is `eos_token_ids`.
+        eos_token_ids: tokens that end a text.
+    """
+    from toolchain.exporting import genai_config, onnx_graph
+    from toolchain.exporting.onnx_decoder import can_share_cache
+
+    shared = settings.target != "any" and can_share_cache(decoder.shapes)
+    if shared:
+        onnx_graph.write_shared(decoder, out)
+        text = genai_config.genai_config(
+            decoder.shapes,
+            decoder.hidden_size,
+            decoder.vocab_size,
+            settings.context,
+            MODEL_FILE,
+            bos_token_id,
+            eos_token_ids,
+        )
+        if text is not None:
+            (out / genai_config.FILE_NAME).write_text(text, encoding="utf-8")
+    else:
+        onnx_graph.write_functional(decoder, out)
+    return Written(
+        model_file=MODEL_FILE,
+        versions={
+            **{package: importlib.metadata.version(package) for package in PACKAGES},
+            "opset": str(onnx_graph.OPSET),
+        },
+        max_prefill_tokens=min(MAX_PREFILL_TOKENS, settings.context),
+        kv_cache="shared" if shared else "functional",
+    )

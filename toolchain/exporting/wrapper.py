@@ -1,12 +1,13 @@
 """One decoder for every export: transformers' weights and modules, our own attention and cache.
 
-The decoder code is shared; the two wrappers differ in where keys and values live. `StaticDecoder`
-keeps them in buffers (ExecuTorch), `FunctionalDecoder` takes and returns them (ONNX). Widths and
-head counts may differ from layer to layer.
+The decoder code is shared; the forms differ in where keys and values live. `StaticDecoder` (in
+`static_decoder.py`) keeps them in buffers (ExecuTorch), `FunctionalDecoder` takes and returns them
+(ONNX). Widths and head counts may differ from layer to layer.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -47,6 +48,7 @@ class Decoder(nn.Module):
         family = self.family = spec.family
         self.shapes = spec.layers
         self.vocab_size = spec.vocab_size
+        self.hidden_size = spec.hidden_size
         self.context = context
         self.embedding = families.embedding(model)
         self.layers = families.decoder_layers(model)
@@ -55,7 +57,7 @@ class Decoder(nn.Module):
         self.logit_cap = families.logit_cap(model)
         self.caps = [decoder_layer.attention_cap(family, layer) for layer in self.layers]
         self.rotaries = [decoder_layer.rotary_table(family, layer) for layer in self.layers]
-        if spec.tie_word_embeddings:
+        if spec.tie_word_embeddings and _equal(self.head, self.embedding):
             self.head.weight = self.embedding.weight  # one tensor, so that ONNX stores it once
         if family.transposed:
             for layer in self.layers:
@@ -82,8 +84,18 @@ class Decoder(nn.Module):
         names = sorted({name for name in self.rotaries if name is not None})
         return {n: (self.get_buffer(f"cos_{n}"), self.get_buffer(f"sin_{n}")) for n in names}
 
-    def forward(self, tokens: Tensor, positions: Tensor, rotate: Rotate, attend: Attend) -> Tensor:
-        """Logits float32 [1,S,V] after each of `tokens` int64 [1,S] at `positions` int64 [S]."""
+    def forward(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        rotate: Rotate,
+        attend: Attend,
+        select: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Logits float32 [1,S,V] after each of `tokens` int64 [1,S] at `positions` int64 [S].
+
+        With `select`, only of the rows of the hidden states [1,S,hidden_size] that it returns.
+        """
         hidden = self.embedding(tokens)
         if self.positions is not None:
             hidden = hidden + self.positions[positions]
@@ -92,10 +104,12 @@ class Decoder(nn.Module):
             normed = _normed(layer, family.attention_norm, hidden)
             query, key, value = self._query_key_value(index, layer, normed)
             mixed = attend(index, rotate(index, query), rotate(index, key), value)
-            output = layer.get_submodule(family.output)(_join(mixed))
+            output = layer.get_submodule(family.output)(join_heads(mixed))
             hidden = hidden + _normed(layer, family.attention_post_norm, output)
             output = decoder_layer.run_mlp(family, layer, _normed(layer, family.mlp_norm, hidden))
             hidden = hidden + _normed(layer, family.mlp_post_norm, output)
+        if select is not None:
+            hidden = select(hidden)
         return families.capped(self.head(self.norm(hidden)), self.logit_cap)
 
     def _query_key_value(
@@ -107,8 +121,8 @@ class Decoder(nn.Module):
         if norms and spans:
             query = layer.get_submodule(family.query_norm)(query)
             key = layer.get_submodule(family.key_norm)(key)
-        query = _split(query, shape.num_attention_heads)
-        key = _split(key, shape.num_key_value_heads)
+        query = split_heads(query, shape.num_attention_heads)
+        key = split_heads(key, shape.num_key_value_heads)
         if norms and not spans:
             query = layer.get_submodule(family.query_norm)(query)
             key = layer.get_submodule(family.key_norm)(key)
@@ -116,7 +130,7 @@ class Decoder(nn.Module):
         factor = decoder_layer.attention_scale(family, layer) * shape.head_dim**0.5
         if abs(factor - 1) > SCALE_ROUNDING:
             query = query * factor
-        return query, key, _split(value, shape.num_key_value_heads)
+        return query, key, split_heads(value, shape.num_key_value_heads)
 
     def _projected(
         self, index: int, layer: nn.Module, hidden: Tensor
@@ -132,6 +146,14 @@ class Decoder(nn.Module):
         return query, key, value
 
 
+def _equal(head: nn.Module, table: nn.Module) -> bool:
+    """Whether both hold the same floats; a preparation may have rounded each in its own way."""
+    first, second = getattr(head, "weight", None), getattr(table, "weight", None)
+    if type(first) is not nn.Parameter or type(second) is not nn.Parameter:
+        return False
+    return torch.equal(first, second)
+
+
 def _normed(layer: nn.Module, norm: str | None, hidden: Tensor) -> Tensor:
     if norm is None:
         return hidden
@@ -139,74 +161,14 @@ def _normed(layer: nn.Module, norm: str | None, hidden: Tensor) -> Tensor:
     return normed
 
 
-def _split(rows: Tensor, heads: int) -> Tensor:
+def split_heads(rows: Tensor, heads: int) -> Tensor:
     """[1,S,H*D] -> [1,S,H,D]; -1 for S, because XNNPACK takes no symbolic shape."""
     return rows.view(1, -1, heads, rows.shape[2] // heads)
 
 
-def _join(heads: Tensor) -> Tensor:
+def join_heads(heads: Tensor) -> Tensor:
     """[1,S,H,D] -> [1,S,H*D]."""
     return heads.view(1, -1, heads.shape[2] * heads.shape[3])
-
-
-class StaticDecoder(nn.Module):
-    """Keys and values in buffers [1, context, kv_heads, head_dim], through ExecuTorch's LLM ops.
-
-    Attention sees positions 0..input_pos+S-1 only, so what an earlier sequence left behind does not
-    matter: starting again at `input_pos` 0 is a reset. The ops must have been registered by
-    importing `executorch.extension.llm.custom_ops.custom_ops`.
-    """
-
-    def __init__(self, decoder: Decoder) -> None:
-        super().__init__()
-        self.decoder = decoder
-        for layer in decoder.layers:
-            decoder_layer.spell_out_gelu_(decoder.family, layer)
-        for index, shape in enumerate(decoder.shapes):
-            size = (1, decoder.context, shape.num_key_value_heads, shape.head_dim)
-            self.register_buffer(f"key_{index}", torch.zeros(size), persistent=False)
-            self.register_buffer(f"value_{index}", torch.zeros(size), persistent=False)
-
-    def forward(self, tokens: Tensor, input_pos: Tensor) -> Tensor:
-        """Logits float32 [1,S,V] of `tokens` int64 [1,S] that start at `input_pos` int64 [1]."""
-        start = input_pos[0].item()
-        length = tokens.shape[1]
-        torch._check(start >= 0)  # type: ignore[no-untyped-call]
-        torch._check(start + length <= self.decoder.context)  # type: ignore[no-untyped-call]
-        positions = torch.arange(length) + input_pos
-        decoder = self.decoder
-        rows = {
-            name: (cos[positions][:, None], sin[positions][:, None])
-            for name, (cos, sin) in decoder.tables().items()
-        }
-        ops = torch.ops.llama
-
-        def rotate(index: int, heads: Tensor) -> Tensor:
-            name = decoder.rotaries[index]
-            return heads if name is None else _turned(heads, *rows[name])
-
-        def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = self.get_buffer(f"key_{index}"), self.get_buffer(f"value_{index}")
-            ops.update_cache(key, keys, start)
-            ops.update_cache(value, values, start)
-            cap = decoder.caps[index]
-            if cap is not None:
-                cached = (keys[0].transpose(0, 1), values[0].transpose(0, 1))
-                visible = torch.arange(decoder.context) <= positions[:, None]
-                return _capped_attention(query, *cached, visible, cap)
-            mixed: Tensor = ops.custom_sdpa(query, keys, values, start, None, 0.0, True)
-            return mixed
-
-        logits: Tensor = decoder(tokens, positions, rotate, attend)
-        return logits
-
-
-def _turned(heads: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of [1,S,H,D] by [S,1,R/2]; dimensions beyond the first R stay."""
-    half = cos.shape[-1]
-    first, second, rest = torch.split(heads, [half, half, heads.shape[3] - 2 * half], dim=-1)
-    turned = [first * cos - second * sin, second * cos + first * sin]
-    return torch.cat([*turned, rest] if rest.shape[3] else turned, dim=-1)
 
 
 def _capped_attention(
@@ -237,6 +199,33 @@ def _capped_attention(
     return mixed.reshape(1, -1, heads, width)
 
 
+def last_rows(hidden: Tensor, count: Tensor | None) -> Tensor:
+    """The last `count` int64 [1] of the S rows of [1,S,H]; all for 0 or None.
+
+    An exported graph slices, which torch's symbolic shapes cannot say of a count that is data.
+    """
+    if count is None or not torch.onnx.is_in_onnx_export():
+        return hidden if count is None else hidden[:, -int(count) :]
+    end, axis = torch.tensor([torch.iinfo(torch.int64).max]), torch.tensor([1])
+    inputs = (hidden, -count, end, axis)
+    return torch.onnx.ops.symbolic("Slice", inputs, dtype=hidden.dtype, shape=hidden.shape)
+
+
+def rotated(heads: Tensor, table: Table, positions: Tensor) -> Tensor:
+    """Rotary embedding of [1,S,H,D] at `positions` int64 [S], by ONNX's operator."""
+    cos, sin = table
+    partial = 2 * cos.shape[1] if 2 * cos.shape[1] < heads.shape[3] else 0
+    turned = torch.onnx.ops.rotary_embedding(
+        join_heads(heads),
+        cos,
+        sin,
+        positions[None],
+        num_heads=heads.shape[2],
+        rotary_embedding_dim=partial,
+    )
+    return split_heads(turned, heads.shape[2])
+
+
 class FunctionalDecoder(nn.Module):
     """Keys and values as inputs and outputs [1, kv_heads, P, head_dim], in ONNX's own operators."""
 
@@ -244,15 +233,22 @@ class FunctionalDecoder(nn.Module):
         super().__init__()
         self.decoder = decoder
 
-    def forward(self, input_ids: Tensor, past_key_values: list[Tensor]) -> tuple[Tensor, ...]:
+    def forward(
+        self,
+        input_ids: Tensor,
+        past_key_values: list[Tensor],
+        logits_to_keep: Tensor | None = None,
+    ) -> tuple[Tensor, ...]:
         """Append S tokens to the P that `past_key_values` holds.
 
         Args:
             input_ids: int64 [1,S].
             past_key_values: each layer's key and value, float32 [1,kv_heads,P,head_dim], P >= 0.
+            logits_to_keep: int64 [1]: at how many last positions logits are wanted; 0 or None: all.
 
         Returns:
-            Logits float32 [1,S,V], then each layer's key and value [1,kv_heads,P+S,head_dim].
+            Logits float32 [1,S,V], or of the kept positions only, then each layer's key and value
+            [1,kv_heads,P+S,head_dim].
         """
         past, length = past_key_values[0].shape[2], input_ids.shape[1]
         positions = torch.arange(length) + past
@@ -263,19 +259,7 @@ class FunctionalDecoder(nn.Module):
 
         def rotate(index: int, heads: Tensor) -> Tensor:
             name = decoder.rotaries[index]
-            if name is None:
-                return heads
-            cos, sin = tables[name]
-            partial = 2 * cos.shape[1] if 2 * cos.shape[1] < heads.shape[3] else 0
-            turned = torch.onnx.ops.rotary_embedding(
-                _join(heads),
-                cos,
-                sin,
-                positions[None],
-                num_heads=heads.shape[2],
-                rotary_embedding_dim=partial,
-            )
-            return _split(turned, heads.shape[2])
+            return heads if name is None else rotated(heads, tables[name], positions)
 
         def attend(index: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             cap = decoder.caps[index]
@@ -286,9 +270,9 @@ class FunctionalDecoder(nn.Module):
                 present.extend((keys, values))
                 return _capped_attention(query, keys[0], values[0], mask, cap)
             mixed, keys, values, _ = torch.onnx.ops.attention(
-                _join(query),
-                _join(key),
-                _join(value),
+                join_heads(query),
+                join_heads(key),
+                join_heads(value),
                 mask,
                 past_key_values[2 * index],
                 past_key_values[2 * index + 1],
@@ -296,7 +280,8 @@ class FunctionalDecoder(nn.Module):
                 kv_num_heads=key.shape[2],
             )
             present.extend((keys, values))
-            return _split(mixed, query.shape[2])
+            return split_heads(mixed, query.shape[2])
 
-        logits = decoder(input_ids, positions, rotate, attend)
+        select = functools.partial(last_rows, count=logits_to_keep)
+        logits = decoder(input_ids, positions, rotate, attend, select)
         return (logits, *present)

@@ -114,12 +114,20 @@ def rotary_layer_type(family: Family, layer: nn.Module) -> str | None:
     return str(layer.get_submodule(family.attention).layer_type)
 
 
+def projections(family: Family, layer: nn.Module) -> dict[str, Any]:
+    """The projections of `layer` by name, each Linear or Conv1D once."""
+    names = (*family.attention_inputs, family.output, *family.mlp_inputs, family.down)
+    return {name: layer.get_submodule(name) for name in names}
+
+
 def make_linear_(family: Family, layer: nn.Module) -> None:
     """Put the Linear that computes the same in the place of each Conv1D of `layer`."""
     from torch import nn
+    from transformers.pytorch_utils import Conv1D
 
-    for name in (*family.attention_inputs, family.output, *family.mlp_inputs, family.down):
-        conv: Any = layer.get_submodule(name)
+    for name, conv in projections(family, layer).items():
+        if not isinstance(conv, Conv1D):
+            continue
         inputs, outputs = conv.weight.shape
         linear = nn.Linear(inputs, outputs, device="meta")
         linear.weight = nn.Parameter(conv.weight.T.contiguous(), requires_grad=False)

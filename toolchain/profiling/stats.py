@@ -1,4 +1,4 @@
-"""From raw samples to medians with intervals, and whether to believe them.
+"""From raw samples to medians with intervals.
 
 Launches differ by more than repetitions within a launch do, so an interval comes from one mean
 per launch (Student's t over launches), never from the pooled samples.
@@ -11,18 +11,14 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from runtime_py.schema import Estimate, LaunchRecord
+from runtime_py.schema import DeviceReport, Estimate, LaunchRecord, Reading, Sample
 from toolchain.statistics import sample_mean
 
 NS_PER_MS = 1e6
 NS_PER_S = 1e9
 
-MOST_LAUNCH_CV = 0.05
-"""A quiet machine repeats decode speed from launch to launch within about 2%."""
-MOST_OTHER_WORK_CORES = 0.25
-"""Cores' worth of other processes' work beside a launch."""
-MOST_FREQUENCY_CHANGE = 0.1
-"""Relative difference of the clock between launches that is more than its usual jitter."""
+MOST_RESIDENT = 0.05
+"""Share of the model's pages in the page cache up to which a load counts as cold."""
 
 Reduce = Callable[[Sequence[float]], float]
 
@@ -50,19 +46,30 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
 
 
-def summarize(launches: Sequence[LaunchRecord], prompt_tokens: int) -> dict[str, Estimate]:
-    """Every row of a report, keyed as `runtime_py.schema.DeviceReport.summary` says.
+@dataclass(frozen=True)
+class Summary:
+    """Every row of a report, keyed as `DeviceReport.summary` says, and why others are absent."""
 
-    `peak_rss_bytes` is absent when a launch could not read it.
+    rows: dict[str, Estimate]
+    absent: dict[str, str]
+
+
+def summarize(
+    launches: Sequence[LaunchRecord], extra: Sequence[LaunchRecord], prompt_tokens: int
+) -> Summary:
+    """Rows of the timed launches and of the extra ones.
 
     Args:
-        launches: at least one, each with at least one sample.
+        launches: of phase `time`; at least one, each with at least one sample.
+        extra: of the other phases, any number.
         prompt_tokens: tokens of the prefill.
     """
-    metrics = _metrics(prompt_tokens)
-    if any(launch.peak_rss_bytes is None for launch in launches):
-        del metrics["peak_rss_bytes"]
-    return {name: estimate(metric, launches) for name, metric in metrics.items()}
+    rows = {name: estimate(m, launches) for name, m in _timing_metrics(prompt_tokens).items()}
+    absent: dict[str, str] = {}
+    for found in (_cold(extra), _memory(extra), _energy(launches), _sustained(extra)):
+        rows |= found.rows
+        absent |= found.absent
+    return Summary(rows, absent)
 
 
 def estimate(metric: Metric, launches: Sequence[LaunchRecord]) -> Estimate:
@@ -71,13 +78,29 @@ def estimate(metric: Metric, launches: Sequence[LaunchRecord]) -> Estimate:
     The interval is taken on the logarithm (times and rates vary by factors), so it is never below
     zero and the same for a time as for the rate that is its inverse.
     """
-    groups = [list(metric.values(launch)) for launch in launches]
     low = high = None
-    if len(groups) > 1:
-        logs = [math.log(metric.launch_value(group)) for group in groups]
-        low, high = map(math.exp, sample_mean(logs).interval())
-    pooled = [value for group in groups for value in group]
-    return Estimate(median=metric.centre(pooled), low=low, high=high, launches=len(groups))
+    if len(launches) > 1:
+        low, high = map(math.exp, sample_mean(launch_logs(metric, launches)).interval())
+    pooled = [value for launch in launches for value in metric.values(launch)]
+    return Estimate(median=metric.centre(pooled), low=low, high=high, launches=len(launches))
+
+
+def launch_logs(metric: Metric, launches: Sequence[LaunchRecord]) -> list[float]:
+    """The logarithm of each launch's own value."""
+    return [math.log(metric.launch_value(list(metric.values(launch)))) for launch in launches]
+
+
+def report_logs(report: DeviceReport, key: str) -> list[float]:
+    """The logarithms behind a row of a report, one per launch; none where it is absent."""
+    if key not in report.summary:
+        return []
+    if key == "load_cold_ms":
+        cold = [launch for launch in report.extra_launches if launch.phase == "cold"]
+        return launch_logs(LOAD_MS, cold)
+    metrics = _timing_metrics(report.protocol.prompt_tokens)
+    if key in metrics:
+        return launch_logs(metrics[key], report.launches)
+    return [math.log(report.summary[key].median)]
 
 
 def decode_tok_s(launch: LaunchRecord) -> list[float]:
@@ -85,19 +108,99 @@ def decode_tok_s(launch: LaunchRecord) -> list[float]:
     return [len(s.token_ns) * NS_PER_S / sum(s.token_ns) for s in launch.samples]
 
 
-def _metrics(prompt_tokens: int) -> dict[str, Metric]:
+def _timing_metrics(prompt_tokens: int) -> dict[str, Metric]:
     metrics = {
-        "load_warm_ms": Metric(lambda launch: [launch.load_ns / NS_PER_MS]),
+        "load_warm_ms": LOAD_MS,
         "ttft_ms": Metric(lambda launch: [s.ttft_ns / NS_PER_MS for s in launch.samples]),
         "prefill_tok_s": Metric(
             lambda launch: [prompt_tokens * NS_PER_S / s.prefill_ns for s in launch.samples]
         ),
         "decode_tok_s": Metric(decode_tok_s),
-        "peak_rss_bytes": Metric(lambda launch: [float(launch.peak_rss_bytes or 0)]),
     }
     for percent in (50, 90, 99):
         metrics[f"itl_ms_p{percent}"] = _percentile_metric(percent)
     return metrics
+
+
+LOAD_MS = Metric(lambda launch: [launch.load_ns / NS_PER_MS])
+
+
+def _cold(extra: Sequence[LaunchRecord]) -> Summary:
+    """Loads from a page cache that had lost the model, as far as the kernel confirms it."""
+    launches = [launch for launch in extra if launch.phase == "cold"]
+    if not launches:
+        return Summary({}, {"load_cold_ms": "not asked for"})
+    for launch in launches:
+        resident = launch.device.get("page_cache_resident", Reading(None, "it was not checked"))
+        if not isinstance(resident.value, float):
+            return Summary({}, {"load_cold_ms": resident.reason})
+        if resident.value > MOST_RESIDENT:
+            left = f"{resident.value:.0%} of the model stayed in the page cache"
+            return Summary({}, {"load_cold_ms": left})
+    return Summary({"load_cold_ms": estimate(LOAD_MS, launches)}, {})
+
+
+def _memory(extra: Sequence[LaunchRecord]) -> Summary:
+    launches = [launch for launch in extra if launch.phase == "memory"]
+    fields = {
+        "peak_rss_bytes": "peak_rss_bytes",
+        "peak_pss_bytes": "pss_bytes",
+        "anonymous_bytes": "anon_bytes",
+        "file_mapped_bytes": "file_bytes",
+    }
+    rows, absent = {}, {}
+    for row, name in fields.items():
+        values = [getattr(launch, name) for launch in launches]
+        if values and None not in values:
+            rows[row] = Estimate(float(statistics.median(values)), None, None, len(values))
+        else:
+            absent[row] = "the kernel does not say" if launches else "not asked for"
+    return Summary(rows, absent)
+
+
+def _energy(launches: Sequence[LaunchRecord]) -> Summary:
+    """Energy of the repetitions, prompts included, per generated token."""
+    for launch in launches:
+        reading = launch.device.get("launch_energy_joules", Reading(None, "it was not read"))
+        if not isinstance(reading.value, float) or reading.value <= 0:
+            reason = reading.reason or "the meter did not move"
+            return Summary({}, {"energy_mj_per_token": reason})
+    return Summary({"energy_mj_per_token": estimate(Metric(_millijoules), launches)}, {})
+
+
+def _millijoules(launch: LaunchRecord) -> list[float]:
+    joules = launch.device["launch_energy_joules"].value
+    tokens = sum(len(sample.token_ns) for sample in launch.samples)
+    return [1e3 * joules / tokens] if isinstance(joules, float) else []
+
+
+def _sustained(extra: Sequence[LaunchRecord]) -> Summary:
+    """Decode speed of a launch without pauses: its last minute, alone and over its first."""
+    names = ("sustained_decode_tok_s", "sustained_ratio")
+    launches = [launch for launch in extra if launch.phase == "sustained"]
+    if not launches:
+        return Summary({}, dict.fromkeys(names, "not asked for"))
+    first, last = _edges(launches[0].samples)
+    values = (last, last / first)
+    return Summary({n: Estimate(v, None, None, 1) for n, v in zip(names, values, strict=True)}, {})
+
+
+def _edges(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Decode tokens per second of the samples that began in the first and in the last minute.
+
+    Of a run under three minutes: in the first and the last third.
+    """
+    start = samples[0].start_ns
+    end = samples[-1].start_ns + samples[-1].ttft_ns + sum(samples[-1].token_ns)
+    window = min(60 * NS_PER_S, (end - start) / 3)
+    first = [s for s in samples if s.start_ns <= start + window]
+    last = [s for s in samples if s.start_ns >= end - window] or [samples[-1]]
+    return _pooled_tok_s(first), _pooled_tok_s(last)
+
+
+def _pooled_tok_s(samples: Sequence[Sample]) -> float:
+    tokens = sum(len(sample.token_ns) for sample in samples)
+    return tokens * NS_PER_S / sum(sum(sample.token_ns) for sample in samples)
 
 
 def _percentile_metric(percent: float) -> Metric:
@@ -109,69 +212,3 @@ def _percentile_metric(percent: float) -> Metric:
         centre=reduce,
         launch_value=reduce,
     )
-
-
-def judge(launches: Sequence[LaunchRecord], threads: int) -> tuple[str, list[str]]:
-    """(`valid` or `suspect`, the reasons): what made these launches unlike each other.
-
-    Args:
-        launches: at least one.
-        threads: compute threads of the engine.
-    """
-    reasons = [
-        *_spread(launches),
-        *_contention(launches, threads),
-        *_changes(launches),
-        *_clock(launches),
-    ]
-    return ("suspect" if reasons else "valid"), reasons
-
-
-def _spread(launches: Sequence[LaunchRecord]) -> list[str]:
-    if len(launches) < 2:
-        return ["a single launch says nothing about the variation between launches"]
-    means = [statistics.fmean(decode_tok_s(launch)) for launch in launches]
-    variation = statistics.stdev(means) / statistics.fmean(means)
-    if variation <= MOST_LAUNCH_CV:
-        return []
-    return [f"decode speed varies by {variation:.1%} between launches (over {MOST_LAUNCH_CV:.0%})"]
-
-
-def _contention(launches: Sequence[LaunchRecord], threads: int) -> list[str]:
-    """Other work on the machine; from the load average only where the kernel says nothing better.
-
-    The load average looks back over a minute, so it also counts what ran before the launch.
-    """
-    cores = max(_numbers(launches, "cpu_count"), default=math.inf)
-    if threads > cores:
-        return [f"{threads} threads on {cores:g} cores"]
-    others = _numbers(launches, "other_work_cores")
-    loads = _numbers(launches, "load_average_1m")
-    if others and max(others) > MOST_OTHER_WORK_CORES:
-        return [f"other work kept {max(others):.1f} of {cores:g} cores busy"]
-    if not others and loads and max(loads) > cores:
-        return [f"the load average was {max(loads):.1f} on {cores:g} cores"]
-    return []
-
-
-def _changes(launches: Sequence[LaunchRecord]) -> list[str]:
-    """Settings that must be the same in every launch."""
-    reasons = []
-    for name in ("governor", "cpu_frequency_max_hz"):
-        seen = {str(launch.device[name].value) for launch in launches if name in launch.device}
-        if len(seen) > 1:
-            reasons.append(f"{name} changed between launches: {', '.join(sorted(seen))}")
-    return reasons
-
-
-def _clock(launches: Sequence[LaunchRecord]) -> list[str]:
-    clocks = _numbers(launches, "cpu_frequency_hz")
-    if not clocks or max(clocks) - min(clocks) <= MOST_FREQUENCY_CHANGE * max(clocks):
-        return []
-    low, high = min(clocks) / 1e6, max(clocks) / 1e6
-    return [f"the clock changed between launches: {low:.0f} to {high:.0f} MHz"]
-
-
-def _numbers(launches: Sequence[LaunchRecord], name: str) -> list[float]:
-    readings = [launch.device[name].value for launch in launches if name in launch.device]
-    return [value for value in readings if isinstance(value, float)]

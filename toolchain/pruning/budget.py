@@ -10,6 +10,7 @@ from fractions import Fraction
 from toolchain.errors import BadRequestError
 from toolchain.exporting.formats import matrices, outer_bits, weight_format
 from toolchain.model.spec import ModelSpec
+from toolchain.recipe import ExportSettings
 
 _NUMBER = re.compile(r"\s*(\d+\.?\d*(?:e\+?\d+)?|\.\d+(?:e\+?\d+)?)\s*([a-z]*)\s*", re.IGNORECASE)
 _COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
@@ -93,27 +94,24 @@ class Budget:
 
     @classmethod
     def from_bytes(
-        cls, spec: ModelSpec, size: int, backend: str, quantization: str, round_to: int
+        cls, spec: ModelSpec, size: int, export: ExportSettings, round_to: int
     ) -> Budget:
         """At most `size` bytes of weights in the exported file.
 
-        Exact where weights have no scales. Where they have, a row whose length is no multiple of
-        the group is counted with a whole padded group on top, and block biases as if all stayed.
+        Exact where weights have no scales. Where they have, every row that pruning shortens is
+        counted with a scale on top, a whole padded group where its length is no multiple of the
+        group, and block biases as if all stayed.
 
         Args:
             spec: the dense model.
             size: bytes.
-            backend: of the export.
-            quantization: of the export, a key of `WEIGHT_FORMATS`.
+            export: how the file is written.
             round_to: what MLP widths will be a multiple of.
-
-        Raises:
-            BadRequestError: no such quantisation.
         """
-        weights = weight_format(quantization)
+        weights = weight_format(export)
         hidden = spec.hidden_size
         bits_per_weight = Fraction(weights.row_bits(hidden), hidden)
-        fixed = Fraction(outer_bits(spec, backend, weights))
+        fixed = Fraction(outer_bits(spec, export))
         for shape in spec.layers:
             block = spec.attention_parameters(shape) + spec.mlp_parameters(shape)
             others = block - sum(rows * columns for rows, columns in matrices(spec, shape))
@@ -121,12 +119,14 @@ class Budget:
             fixed += weights.other_bits * norms + (weights.other_bits - bits_per_weight) * others
             aligned = (shape.head_dim, round_to, shape.intermediate_size)
             ragged = [weights.group and n % weights.group for n in aligned]
-            padding = weights.row_bits(1) * hidden if weights.group else 0
-            fixed += padding * (bool(ragged[0]) + any(ragged[1:]))
+            if weights.group:
+                fixed += weights.row_bits(1) * hidden * (bool(ragged[0]) + any(ragged[1:]))
+            else:
+                fixed += 2 * weights.scale_bits * hidden
         stays = int((8 * size - fixed) // bits_per_weight)
         return cls(
             stays,
-            f"to {size:,} bytes ({backend}, quantisation {quantization})",
+            f"to {size:,} bytes ({export.backend}, quantisation {export.quant})",
             lambda smallest: f"--bytes {_least_size(smallest, fixed, bits_per_weight)} or more",
         )
 

@@ -29,11 +29,9 @@ from toolchain.pruning.backward import (
     final_states,
     forward,
 )
+from toolchain.pruning.effort import BATCH_SEQUENCES, KEPT_LAYERS_BYTES
 from toolchain.pruning.flow import Batch
 from toolchain.pruning.rulers import embedding_loss
-
-BATCH_SEQUENCES = 8
-"""Lessons in a step."""
 
 Parameters = dict[str, Tensor]
 """Trainable tensors of one layer, by name."""
@@ -103,7 +101,7 @@ class Training:
     """Adam's at the start; it falls to zero along a cosine."""
     batch_sequences: int = BATCH_SEQUENCES
     seed: int = 0
-    max_bytes: int = 1 << 28
+    max_bytes: int = KEPT_LAYERS_BYTES
     """Layers stay in memory if all of them together fit into this; else they are read each time,
     which takes little beside what a step computes."""
 

@@ -16,6 +16,10 @@ FEWEST_DRAFTS = 3
 """Fewer say nothing."""
 MASK_PASSES = 4
 """Passes of joint mask tuning over the calibration text."""
+BATCH_SEQUENCES = 8
+"""Sequences in a step of tuning over all layers."""
+KEPT_LAYERS_BYTES = 1 << 28
+"""Tuning keeps all layers in memory if they fit into this; else it reads them each time."""
 AFFORDABLE = {"cpu": 2e14, "mps": 2e15, "cuda": 2e16}
 """Floating-point operations for all drafts, and again for joint tuning: some tens of minutes."""
 

@@ -12,6 +12,7 @@ from toolchain.model.sizes import (
 )
 from toolchain.model.spec import BYTES_PER_ELEMENT, ModelSpec
 from toolchain.pruning.budget import parse_size
+from toolchain.pruning.effort import BATCH_SEQUENCES, KEPT_LAYERS_BYTES, tunes_masks
 from toolchain.recipe import PruneSettings
 
 FLOAT_BYTES = 4
@@ -21,17 +22,22 @@ _ACTIVATIONS = 5
 """Inner activations of one batch: gate, its activation, up, their product, and the real tokens'."""
 _TARGETS = 3
 """Targets that least squares is tried with; no recovery is one candidate more."""
+_GRAPH_STATES = 12
+"""Vectors of the residual stream's width that the graph of a layer and its gradients hold."""
+_GRAPH_ACTIVATIONS = 6
+"""And of the MLP's width."""
 _HELD_OUT_SHARE = 1 / 8
 _STREAMS = 2
 """The dense model's and the pruned one's."""
 
 
-def predict_peak_bytes(spec: ModelSpec, settings: PruneSettings) -> int:
+def predict_peak_bytes(spec: ModelSpec, settings: PruneSettings, device: str = "cpu") -> int:
     """Peak bytes of pruning on one device in one pass, without the interpreter and its libraries.
 
     The largest of what is there at once while the statistics of a layer are collected, while its
-    units are scored, while its projection is solved for, while candidates are judged, and while the
-    tables are written; the hidden states are there all the time.
+    units are scored, while its projection is solved for, while candidates are judged, while all
+    layers are tuned together, and while the tables are written; the hidden states are there all
+    the time.
     """
     stored = BYTES_PER_ELEMENT[spec.dtype]
     table = spec.vocab_size * spec.hidden_size
@@ -42,6 +48,8 @@ def predict_peak_bytes(spec: ModelSpec, settings: PruneSettings) -> int:
         moving = FLOAT_BYTES * layer + max(_collecting(), _judging(spec, layer))
         work = [moving, *_solving(spec, shape, settings, stored)]
         phases += [2 * stored * layer + bytes_then for bytes_then in work]
+    if settings.tune != "none" or tunes_masks(spec, settings, device):
+        phases.append(_tuning(spec, settings))
     head = FLOAT_BYTES * min(table, SLICE_ELEMENTS)
     return int(max(phases) + _hidden_states(spec, settings) + head)
 
@@ -76,6 +84,19 @@ def _judging(spec: ModelSpec, layer: int) -> int:
     candidates = (_TARGETS + 1) * FLOAT_BYTES * STEP_TOKENS * spec.hidden_size
     logits = 4 * FLOAT_BYTES * CHUNK_LOGITS
     return layer * (FLOAT_BYTES + stored) + candidates + logits
+
+
+def _tuning(spec: ModelSpec, settings: PruneSettings) -> int:
+    """Bytes of a step over all layers: the states between them, and one layer with its graph."""
+    tokens = BATCH_SEQUENCES * settings.seq_len
+    layers = [spec.layer_parameters(shape) for shape in spec.layers]
+    kept = FLOAT_BYTES * sum(layers)
+    # The adapted projections and the products on the way to them are there beside the layer.
+    weights = (kept if kept <= KEPT_LAYERS_BYTES else 0) + 2 * FLOAT_BYTES * max(layers)
+    states = (len(spec.layers) + 1) * tokens * spec.hidden_size
+    widest = max(shape.intermediate_size for shape in spec.layers)
+    graph = tokens * (_GRAPH_STATES * spec.hidden_size + _GRAPH_ACTIVATIONS * widest)
+    return weights + FLOAT_BYTES * (states + graph + 4 * CHUNK_LOGITS)
 
 
 def _hidden_states(spec: ModelSpec, settings: PruneSettings) -> float:

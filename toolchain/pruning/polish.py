@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from toolchain.pruning.distil import (
-    BATCH_SEQUENCES,
     Adaptation,
     Lesson,
     PrunedModel,
@@ -18,7 +17,7 @@ from toolchain.pruning.distil import (
     lessons,
     train,
 )
-from toolchain.pruning.effort import MASK_PASSES, tunes_masks
+from toolchain.pruning.effort import BATCH_SEQUENCES, MASK_PASSES, tunes_masks
 from toolchain.pruning.flow import DENSE
 from toolchain.pruning.joint import Masks
 from toolchain.pruning.layers import TensorStore

@@ -9,6 +9,7 @@ from typing import Any
 
 from runtime_py.schema import LayerShape, to_json
 from toolchain.errors import BadRequestError
+from toolchain.exporting.formats import parse_format
 from toolchain.model.families import check_heads
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.allocate import counted, uniform_shape, with_layers
@@ -46,9 +47,8 @@ def budget_of(spec: ModelSpec, settings: PruneSettings) -> Budget:
     if settings.params is not None:
         return Budget.from_parameters(spec, parse_count(settings.params))
     if settings.bytes is not None:
-        backend, _, quantization = settings.bytes_of.partition(":")
-        size = parse_size(settings.bytes)
-        return Budget.from_bytes(spec, size, backend, quantization, settings.round_to)
+        export = parse_format(settings.bytes_of)
+        return Budget.from_bytes(spec, parse_size(settings.bytes), export, settings.round_to)
     if settings.latency_ms is not None and settings.latency_table is not None:
         points = read_latency_table(Path(settings.latency_table))
         return Budget.from_parameters(spec, parameters_within(points, settings.latency_ms))

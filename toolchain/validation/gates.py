@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from runtime_py.bundle import open_bundle
-from runtime_py.engines import open_engine
+from runtime_py.engines import Engine, open_engine
 from runtime_py.schema import MANIFEST_NAME, Manifest
 from toolchain import __version__
 from toolchain.model.checkpoint import Checkpoint
-from toolchain.model.families import require_causal
 from toolchain.progress import SILENT, Progress
 from toolchain.recipe import ValidateSettings
-from toolchain.store import sha256_file
-from toolchain.validation import parity, quality
-from toolchain.validation.integrity import integrity_gate
+from toolchain.store import sha256_file, sha256_files
+from toolchain.validation import device_parity, generation, parity, quality
+from toolchain.validation.encoder_gates import (
+    check_encoder_settings,
+    encoder_gates,
+    encoder_limits,
+)
+from toolchain.validation.evidence import Evidence, TaskResult
+from toolchain.validation.integrity import chain_findings, extended, integrity_gate
+from toolchain.validation.margins import GENERATION, PERPLEXITY, check_margins, task_margin
+from toolchain.validation.remember import RememberedScorer, dense_logits, identity_key
+from toolchain.validation.scores import PairedScores
+from toolchain.validation.scoring import EngineScorer, TextScorer, TorchScorer
+from toolchain.validation.suggestions import suggest
+from toolchain.validation.tasks import Task, coverage_notes, open_tasks, run_tasks, task_gate
 from toolchain.validation.text import GateText, overlap_notes, parity_sequences, read_gate_text
 from toolchain.validation.verdict import (
     PASS,
     SKIPPED,
     Criteria,
     GateResult,
+    TaskCriterion,
     Verdict,
-    check_margins,
     overall,
     verdict_sentence,
 )
+
+
+@dataclass
+class _Case:
+    """What is judged, what it is held against, and what was found so far."""
+
+    bundle: Path
+    manifest: Manifest
+    reference: Checkpoint
+    tokenizer: Any
+    settings: ValidateSettings
+    text: GateText
+    tasks: list[Task]
+    margins: dict[str, float]
+    progress: Progress
+    gates: list[GateResult] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    evidence: Evidence = field(default_factory=Evidence)
 
 
 def validate_bundle(
@@ -37,72 +69,142 @@ def validate_bundle(
     threads: int = 1,
     progress: Progress = SILENT,
 ) -> Verdict:
-    """Run G0 integrity, G1 export parity and G2 non-inferiority, and say ship or hold.
+    """Run G0 integrity, G1 export parity, G2 non-inferiority and G3 device parity; ship or hold.
 
-    A bundle whose bytes are not the manifest's is refused before any gate: there is nothing to
-    judge. Where G0 fails otherwise, G1 and G2 are recorded as skipped: they would compare with the
-    wrong thing.
+    The gates are an intersection-union test: a bundle ships only if all pass, so that each is held
+    at level alpha and the whole errs no more often. A bundle whose bytes are not the manifest's is
+    refused before any gate: there is nothing to judge. Where G0 fails otherwise, the others are
+    recorded as skipped: they would compare with the wrong thing.
 
     Args:
         bundle: directory of the bundle.
         reference: the dense model before pruning.
-        settings: text, margins and level.
+        settings: text, tasks, margins, level, device.
         checkpoint: the compact checkpoint the bundle was exported from; looked for if None.
         threads: of the bundle's engine.
         progress: where to report.
 
     Raises:
         BrokenBundleError: a file of the bundle is missing or changed; it is named.
-        BadRequestError: an encoder, unusable text or margins, or the compact checkpoint cannot be
-            found.
+        BadRequestError: unusable text, tasks or margins, what an encoder cannot be asked, or the
+            compact checkpoint cannot be found.
+        MissingError: a task or device that is not here.
     """
-    require_causal(reference.family, "validate")
-    margins = check_margins(settings.margins)
     manifest = open_bundle(bundle)
-    limits = parity.limits_of(manifest.quantization)
-    text = read_gate_text(settings.text, reference.tokenizer())
-    notes = overlap_notes(manifest.provenance.pruning, text)
-    for note in notes:
-        progress.note(f"warning: {note}")
-    gates = [integrity_gate(bundle, manifest, reference)]
-    if gates[0].outcome == PASS:
+    encoder = manifest.kind == "encoder"
+    if encoder:
+        check_encoder_settings(settings)
+    limits = (encoder_limits if encoder else parity.numeric_limits)(manifest)
+    tokenizer = reference.tokenizer()
+    text = read_gate_text(settings.text, tokenizer).limited(settings.documents)
+    tasks = open_tasks(settings.tasks, reference, settings.limit)
+    margins = check_margins(settings.margins, [task.name for task in tasks])
+    case = _Case(bundle, manifest, reference, tokenizer, settings, text, tasks, margins, progress)
+    _note(case, overlap_notes(manifest.provenance.pruning, text))
+    case.gates.append(integrity_gate(bundle, manifest, reference))
+    if case.gates[0].passed:
         compact = parity.find_checkpoint(bundle, manifest, reference, checkpoint)
-        gates += _engine_gates(
-            bundle, manifest, reference, compact, text, settings, threads, progress
-        )
+        case.gates[0] = extended(case.gates[0], chain_findings(manifest, compact))
+    if case.gates[0].passed:
+        gates = _encoder_gates if encoder else _engine_gates
+        gates(case, compact, threads)
     else:
-        gates += [_skipped("G1", parity.TITLE), _skipped("G2", quality.TITLE)]
-    criteria = Criteria(
-        margins=margins,
-        alpha=settings.alpha,
-        text=settings.text,
-        text_sha256=text.sha256,
-        parity_max_abs_logit=limits.max_abs_logit,
-        parity_top1=limits.top1,
-    )
-    return _verdict(bundle, manifest, reference, criteria, gates, notes)
+        case.gates += [_skipped("G1", parity.TITLE), _skipped("G2", quality.TITLE)]
+    return _verdict(case, _criteria(case, limits))
 
 
-def _engine_gates(
-    bundle: Path,
-    manifest: Manifest,
-    reference: Checkpoint,
-    compact: Checkpoint,
-    text: GateText,
-    settings: ValidateSettings,
-    threads: int,
-    progress: Progress,
-) -> list[GateResult]:
-    engine = open_engine(bundle, manifest, threads)
-    sequences = parity_sequences(text.documents, engine.context_length, parity.PARITY_DOCUMENTS)
-    numbers = parity.compare_engine(engine, compact.load(), sequences, progress)
-    scores = quality.score_documents(
-        reference.load(), engine, text.documents, manifest.bos_token_id, progress
+def _note(case: _Case, notes: Sequence[str]) -> None:
+    for note in notes:
+        case.progress.note(f"warning: {note}")
+    case.notes += notes
+
+
+def _encoder_gates(case: _Case, compact: Checkpoint, threads: int) -> None:
+    case.gates += encoder_gates(
+        case.bundle,
+        case.manifest,
+        case.reference,
+        compact,
+        case.text.texts,
+        case.settings.alpha,
+        threads,
+        case.progress,
     )
-    return [
-        parity.parity_gate(numbers, parity.limits_of(manifest.quantization)),
-        quality.quality_gate(scores, settings.margins["ppl"], settings.alpha),
-    ]
+
+
+def _engine_gates(case: _Case, compact: Checkpoint, threads: int) -> None:
+    engine = open_engine(case.bundle, case.manifest, threads)
+    documents = case.text.documents
+    sequences = parity_sequences(documents, engine.context_length, parity.PARITY_DOCUMENTS)
+    case.gates.append(parity.judge(engine, case.manifest, compact, sequences, case.progress))
+    _text_gate(case, engine)
+    dense, artifact = _scorers(case, engine)
+    _task_gates(case, dense, artifact)
+    _generation_gate(case, dense, artifact)
+    dense_logits(case.reference).release()
+    if case.settings.device is not None:
+        case.gates.append(
+            device_parity.device_gate(
+                case.settings.device, case.bundle, case.manifest, engine, case.progress
+            )
+        )
+
+
+def _text_gate(case: _Case, engine: Engine) -> None:
+    found = quality.score_documents(
+        dense_logits(case.reference),
+        engine,
+        case.text.documents,
+        case.manifest.bos_token_id,
+        case.progress,
+    )
+    scores: list[PairedScores] = found.documents
+    case.gates.append(quality.quality_gate(scores, case.margins[PERPLEXITY], case.settings.alpha))
+    seconds = {
+        "text_dense": round(found.dense_seconds, 3),
+        "text_artifact": round(found.artifact_seconds, 3),
+    }
+    kept = quality.recorded(scores) if all(s.finite for s in scores) else []
+    case.evidence = replace(case.evidence, documents=kept, seconds=seconds)
+
+
+def _scorers(case: _Case, engine: Engine) -> tuple[TextScorer, TextScorer]:
+    """The dense model and the artifact, with the same tokenizer and the same context."""
+    eos = tuple(case.manifest.eos_token_ids)
+    dense = TorchScorer(
+        dense_logits(case.reference).model, engine.vocab_size, engine.context_length
+    )
+    tokenizer_file = case.bundle / "tokenizer.json"  # equal to the reference's: G0 passed
+    identity = f"{identity_key(case.reference.identity)}-{sha256_files([tokenizer_file])}"
+    return (
+        RememberedScorer(dense, case.tokenizer, eos, identity=identity),
+        TextScorer(EngineScorer(engine), case.tokenizer, eos),
+    )
+
+
+def _task_gates(case: _Case, dense: TextScorer, artifact: TextScorer) -> None:
+    alpha = case.settings.alpha
+    results, seconds = run_tasks(case.tasks, dense, artifact, case.margins, alpha, case.progress)
+    case.gates += [task_gate(result, alpha) for result in results]
+    _note(case, coverage_notes(results))
+    tasks: list[TaskResult] = results
+    case.evidence = replace(
+        case.evidence, tasks=tasks, seconds={**case.evidence.seconds, **seconds}
+    )
+
+
+def _generation_gate(case: _Case, dense: TextScorer, artifact: TextScorer) -> None:
+    if not case.settings.prompts:
+        return
+    prompts = generation.prompts_of(case.text.documents, case.settings.prompts)
+    found = generation.compare_texts(
+        generation.write_texts(dense, prompts, case.progress),
+        generation.write_texts(artifact, prompts, case.progress),
+        case.margins[GENERATION],
+        case.settings.alpha,
+    )
+    case.gates.append(generation.generation_gate(found, case.settings.alpha))
+    case.evidence = replace(case.evidence, texts=found)
 
 
 def _skipped(gate: str, title: str) -> GateResult:
@@ -110,27 +212,41 @@ def _skipped(gate: str, title: str) -> GateResult:
     return GateResult(gate, title, "needs G0 integrity", SKIPPED, sentence, [])
 
 
-def _verdict(
-    bundle: Path,
-    manifest: Manifest,
-    reference: Checkpoint,
-    criteria: Criteria,
-    gates: list[GateResult],
-    notes: list[str],
-) -> Verdict:
-    return Verdict(
-        outcome=overall(gates),
-        sentence=verdict_sentence(manifest.name, gates),
+def _criteria(case: _Case, limits: dict[str, float]) -> Criteria:
+    return Criteria(
+        margins=case.margins,
+        alpha=case.settings.alpha,
+        text=case.settings.text,
+        text_sha256=case.text.sha256,
+        parity=limits,
+        tasks={
+            task.name: TaskCriterion(task_margin(case.margins, task.name), task.size, task.sha256)
+            for task in case.tasks
+        },
+        prompts=case.settings.prompts,
+        device=case.settings.device is not None,
+    )
+
+
+def _verdict(case: _Case, criteria: Criteria) -> Verdict:
+    manifest = case.manifest
+    found = Verdict(
+        outcome=overall(case.gates),
+        sentence=verdict_sentence(manifest.name, case.gates),
         bundle_name=manifest.name,
-        bundle_sha256=sha256_file(bundle / MANIFEST_NAME),
+        bundle_sha256=sha256_file(case.bundle / MANIFEST_NAME),
         backend=manifest.backend,
         quantization=manifest.quantization,
-        dense=reference.identity,
+        dense=case.reference.identity,
         checkpoint=manifest.provenance.checkpoint,
         criteria=criteria,
         criteria_sha256=criteria.sha256,
-        gates=gates,
+        gates=case.gates,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         paredown_version=__version__,
-        notes=notes,
+        notes=case.notes,
+        evidence=case.evidence,
     )
+    if found.outcome == PASS or manifest.kind == "encoder":
+        return found
+    return replace(found, suggestions=suggest(found, case.bundle, manifest))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from torch import Tensor
 
@@ -35,6 +35,17 @@ class LogitDifference:
         for start in range(0, reference.shape[0], ROWS):
             block = slice(start, start + ROWS)
             self._add_block(reference[block].double(), candidate[block].double())
+
+    def merge(self, other: LogitDifference) -> None:
+        """Take in all that `other` has seen."""
+        for field in fields(self):
+            ours, theirs = getattr(self, field.name), getattr(other, field.name)
+            if field.name == "max_abs":
+                self.max_abs = max(ours, theirs)
+            elif field.name == "all_finite":
+                self.all_finite = ours and theirs
+            else:
+                setattr(self, field.name, ours + theirs)
 
     def _add_block(self, reference: Tensor, candidate: Tensor) -> None:
         self.positions += reference.shape[0]
@@ -70,42 +81,6 @@ class LogitDifference:
     def sqnr_db(self) -> float:
         """10·log10(Σ reference² / Σ (candidate - reference)²); infinite for equal logits."""
         return 10 * math.log10(self.signal / self.noise) if self.noise else math.inf
-
-
-@dataclass
-class PairedScores:
-    """Sums over the scored tokens of one document (a cluster), in nats."""
-
-    tokens: int = 0
-    dense_nll: float = 0.0
-    artifact_nll: float = 0.0
-    kl: float = 0.0
-    agreements: int = 0
-
-    @property
-    def finite(self) -> bool:
-        """Whether every sum is a number."""
-        return all(map(math.isfinite, (self.dense_nll, self.artifact_nll, self.kl)))
-
-    def add(self, dense: Tensor, artifact: Tensor, targets: Tensor) -> None:
-        """Score `targets` under both models, teacher-forced.
-
-        Args:
-            dense: logits [S, V] of the dense model.
-            artifact: logits [S, V] of the artifact at the same positions.
-            targets: the tokens that follow, int64 [S].
-        """
-        for start in range(0, targets.shape[0], ROWS):
-            block = slice(start, start + ROWS)
-            self._add_block(dense[block].double(), artifact[block].double(), targets[block])
-
-    def _add_block(self, dense: Tensor, artifact: Tensor, targets: Tensor) -> None:
-        self.tokens += targets.shape[0]
-        p, q = dense.log_softmax(-1), artifact.log_softmax(-1)
-        self.dense_nll -= float(p.gather(-1, targets[:, None]).sum())
-        self.artifact_nll -= float(q.gather(-1, targets[:, None]).sum())
-        self.kl += float(kl_divergence(p, q).sum())
-        self.agreements += int((dense.argmax(-1) == artifact.argmax(-1)).sum())
 
 
 def kl_divergence(p: Tensor, q: Tensor) -> Tensor:

@@ -1,23 +1,28 @@
 """G1: does the artifact compute what the checkpoint it was exported from computes?
 
-Teacher-forced on real text, at every position, through every way of feeding tokens.
+Teacher-forced on real text, at every position, through every way of feeding tokens. What a
+quantised artifact must match is the torch model that rounds as it does; how far it is from the
+checkpoint itself is measured beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-
 from runtime_py.engines import Engine
-from runtime_py.schema import Manifest, ModelIdentity
+from runtime_py.schema import Manifest, ModelIdentity, ParityRecord
 from toolchain.errors import BadRequestError
+from toolchain.exporting.backend import prepared_model
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import SILENT, Progress, track
+from toolchain.validation.forced import (
+    ParityNumbers,
+    call_tokens,
+    compare_engine,
+    expected_logits,
+)
 from toolchain.validation.logits import LogitDifference
 from toolchain.validation.verdict import FAIL, PASS, Finding, GateResult, Measure, finite
 
@@ -28,48 +33,85 @@ PARITY_DOCUMENTS = 6
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """What parity demands of a quantisation."""
+    """What parity demands of the artifact against the torch model that rounds as it does."""
 
-    max_abs_logit: float
-    """Largest |logit difference| at any position and token."""
     top1: float
     """Smallest share of positions with the same most likely token."""
+    max_abs_logit: float | None = None
+    """Largest |logit difference| at any position and token."""
+    sqnr_db: float | None = None
+    """Smallest ratio of signal to difference."""
+    kl_nats: float | None = None
+    """Largest mean KL(torch || artifact)."""
+    kl_share: float = 0.0
+    """Of KL(checkpoint || torch), what the scheme itself costs: allowed on top of `kl_nats`."""
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """The limits that are set, by name."""
+        values = {
+            "max_abs_logit": self.max_abs_logit,
+            "sqnr_db": self.sqnr_db,
+            "kl_nats": self.kl_nats,
+            "kl_share": self.kl_share or None,
+            "top1": self.top1,
+        }
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def rule(self) -> str:
+        """The limits in words."""
+        words = {
+            "max_abs_logit": "largest logit difference <= {:g}",
+            "sqnr_db": "SQNR >= {:g} dB",
+            "kl_nats": "KL <= {:g} nats",
+            "kl_share": "{:g} of the scheme's own KL allowed on top",
+            "top1": "top-1 >= {:g}",
+        }
+        return ", ".join(words[name].format(value) for name, value in self.numbers.items())
 
 
-LIMITS = {"none": ParityLimits(max_abs_logit=1e-3, top1=0.999)}
-"""By the manifest's `quantization`."""
+_FLOAT = ParityLimits(top1=0.999, max_abs_logit=1e-3)
+_HALF = ParityLimits(top1=0.999, sqnr_db=60, kl_nats=1e-5)
+_ROUNDED = ParityLimits(top1=0.95, sqnr_db=25, kl_nats=2e-3, kl_share=0.1)
+
+LIMITS = {
+    ("executorch", "none"): _FLOAT,
+    ("executorch", "8da8w"): _ROUNDED,
+    ("executorch", "8da4w"): _ROUNDED,
+    ("onnx", "none"): _FLOAT,
+    ("onnx", "fp16"): _HALF,
+    ("onnx", "int8"): _ROUNDED,
+    ("onnx", "int4"): _ROUNDED,
+}
+"""By backend and the manifest's `quantization`.
+
+float32 kernels sum in another order: 2e-5 at most was seen, 130 dB. float16 weights compute in
+float32 from the same stored numbers: 130 dB. Activations of 8 bits that lie within that 1e-6 of the
+middle between two steps go the other way, and later layers amplify each such step: most positions
+stay equal to 1e-5, some move by as much as the scheme's own noise. Over stories260K and stories3M
+that was 33 to 46 dB, top-1 0.977 to 1, and KL up to a tenth of what the scheme costs where that is
+small and a twentieth where it is large. A missing scale, zero point or layer leaves under 20 dB."""
 
 
-@dataclass
-class ParityNumbers:
-    """Everything that was compared, over all sequences."""
-
-    prefill: LogitDifference = field(default_factory=LogitDifference)
-    """The whole sequence at once, against torch."""
-    decode: LogitDifference = field(default_factory=LogitDifference)
-    """Token by token from an empty cache, against torch."""
-    continued: LogitDifference = field(default_factory=LogitDifference)
-    """A prefill of the first half, then token by token, against torch."""
-    modes: LogitDifference = field(default_factory=LogitDifference)
-    """Decode against prefill, both by the engine."""
-    replays_differing: int = 0
-    """Sequences whose prefill after `reset` is not bit for bit the first one."""
-    wrong_positions: int = 0
-    """Passes after which the engine's position is not the number of tokens fed."""
-
-
-def limits_of(quantization: str) -> ParityLimits:
-    """The limits for a manifest's `quantization`.
+def limits_of(backend: str, quantization: str) -> ParityLimits:
+    """The limits for a manifest's `backend` and `quantization`.
 
     Raises:
-        BadRequestError: there are none for it.
+        BadRequestError: there are none for them.
     """
-    if quantization not in LIMITS:
+    if (backend, quantization) not in LIMITS:
+        known = sorted(quant for each, quant in LIMITS if each == backend)
         raise BadRequestError(
-            f"there is no parity rule for quantisation '{quantization}'",
-            f"known: {', '.join(sorted(LIMITS))}",
+            f"there is no parity rule for {backend} with quantisation '{quantization}'",
+            f"known: {', '.join(known)}",
         )
-    return LIMITS[quantization]
+    return LIMITS[backend, quantization]
+
+
+def numeric_limits(manifest: Manifest) -> dict[str, float]:
+    """The limits that are set for a bundle, by name. Raises as `limits_of`."""
+    return limits_of(manifest.backend, manifest.quantization).numbers
 
 
 def find_checkpoint(
@@ -110,61 +152,68 @@ def same_model(one: ModelIdentity, other: ModelIdentity) -> bool:
     return (one.weights_sha256, one.config_sha256) == (other.weights_sha256, other.config_sha256)
 
 
-def compare_engine(
+def judge(
     engine: Engine,
-    model: nn.Module,
+    manifest: Manifest,
+    compact: Checkpoint,
     sequences: Sequence[Sequence[int]],
     progress: Progress = SILENT,
-) -> ParityNumbers:
-    """Run every sequence through torch and four times through the engine.
+) -> GateResult:
+    """G1 of a bundle of a language model, whole.
 
     Args:
         engine: the artifact's own engine.
-        model: the transformers model it was exported from, float32.
+        manifest: of the bundle.
+        compact: the checkpoint that it was exported from.
         sequences: token ids, none longer than the engine's context.
+        progress: where to report.
     """
-    numbers = ParityNumbers()
+    original = None if manifest.quantization == "none" else compact.load()
+    model = prepared_model(compact, manifest)
+    most = manifest.max_prefill_tokens or manifest.context_length
+    calls = call_tokens(manifest.backend, manifest.quantization, most)
+    expected = (expected_logits(model, ids, calls, original) for ids in sequences)
     title = "Comparing the bundle with its checkpoint"
-    for ids in track(sequences, progress, title, len(sequences)):
-        with torch.inference_mode():
-            expected = model(torch.tensor([list(ids)]), use_cache=False).logits[0]
-        first = _run(engine, ids, len(ids), numbers)
-        decoded = _run(engine, ids, 0, numbers)
-        replay = _run(engine, ids, len(ids), numbers)
-        half = len(ids) // 2
-        continued = _run(engine, ids, half, numbers)
-        with torch.inference_mode():
-            numbers.prefill.add(expected, first)
-            numbers.decode.add(expected, decoded)
-            numbers.continued.add(expected[half:], continued[half:])
-            numbers.modes.add(first, decoded)
-        numbers.replays_differing += not torch.equal(first, replay)
-    return numbers
+    numbers = compare_engine(engine, track(expected, progress, title, len(sequences)))
+    limits = limits_of(manifest.backend, manifest.quantization)
+    return parity_gate(numbers, limits, calls > 0, recorded_failures(manifest))
 
 
-def _run(engine: Engine, ids: Sequence[int], prefilled: int, numbers: ParityNumbers) -> Tensor:
-    """Logits [len(ids), V] from a reset engine: `prefilled` ids at once, the others one by one."""
-    engine.reset()
-    numbers.wrong_positions += engine.position != 0
-    parts = [engine.prefill(list(ids[:prefilled]))] if prefilled else []
-    parts += [engine.step(token)[None] for token in ids[prefilled:]]
-    numbers.wrong_positions += engine.position != len(ids)
-    return torch.from_numpy(np.concatenate(parts))
+def recorded_failures(manifest: Manifest) -> list[str]:
+    """What the export itself found wrong with the artifact, a line for each rule."""
+    return [
+        f"the export recorded that {r.output} differ from torch's ({r.rule})"
+        for r in manifest.parity
+        if r.passed is False
+    ]
 
 
-def parity_gate(numbers: ParityNumbers, limits: ParityLimits) -> GateResult:
-    """Decide G1 from what was compared."""
-    against_torch = {
-        "prefill": numbers.prefill,
-        "decode": numbers.decode,
-        "decode after prefill": numbers.continued,
-    }
-    findings = [_finite_finding(numbers)]
-    for name, difference in against_torch.items():
-        findings.append(_max_finding(f"{name} = torch", difference, limits))
+def parity_gate(
+    numbers: ParityNumbers,
+    limits: ParityLimits,
+    by_call: bool = False,
+    recorded: Sequence[str] = (),
+) -> GateResult:
+    """Decide G1 from what was compared.
+
+    Args:
+        numbers: from `compare_engine`.
+        limits: what is demanded.
+        by_call: whether prefill and decode may differ from each other (`BY_CALL`).
+        recorded: what the export found wrong, which no later run can make good.
+    """
+    findings = [
+        *(Finding("recorded at export", False, line) for line in recorded),
+        _finite_finding(numbers),
+    ]
+    scheme_kl = numbers.scheme.mean_kl if numbers.scheme.positions else 0.0
+    ceiling = (limits.kl_nats or 0.0) + limits.kl_share * scheme_kl
+    for name, difference in numbers.against_torch.items():
+        findings += _limit_findings(f"{name} = torch", difference, limits, ceiling)
         findings.append(_top1_finding(f"{name} top-1", difference, limits))
+    if not by_call:
+        findings += _limit_findings("prefill = decode", numbers.modes, limits, ceiling)
     findings += [
-        _max_finding("prefill = decode", numbers.modes, limits),
         _count_finding(
             "replay after reset", numbers.replays_differing, "sequences differ when run again"
         ),
@@ -173,41 +222,79 @@ def parity_gate(numbers: ParityNumbers, limits: ParityLimits) -> GateResult:
         ),
     ]
     failed = [f for f in findings if not f.passed]
-    worst = max(d.max_abs for d in against_torch.values())
-    sentence = (
-        failed[0].sentence
-        if failed
-        else (
-            f"logits differ from torch by at most {worst:.2e} over {numbers.prefill.positions} "
-            "positions, prefill and decode"
-        )
-    )
     rule = (
-        f"largest logit difference <= {limits.max_abs_logit:g} and top-1 >= {limits.top1:g}"
-        " at every position, in prefill and in decode; prefill = decode; replay identical"
+        f"{limits.rule} in prefill and in decode, over all positions"
+        f"{'' if by_call else '; prefill = decode'}; replay identical"
     )
+    return GateResult(
+        "G1",
+        TITLE,
+        rule,
+        FAIL if failed else PASS,
+        failed[0].sentence if failed else _sentence(numbers),
+        findings,
+        _all_measures(numbers),
+    )
+
+
+def _sentence(numbers: ParityNumbers) -> str:
+    worst = max(difference.max_abs for difference in numbers.against_torch.values())
+    sentence = (
+        f"logits differ from torch by at most {worst:.2e} over {numbers.prefill.positions} "
+        "positions, prefill and decode"
+    )
+    if numbers.damage.positions:
+        sentence += (
+            f"; KL to float32 {numbers.damage.mean_kl:.3g} nats, "
+            f"{numbers.scheme.mean_kl:.3g} in torch"
+        )
+    return sentence
+
+
+def _all_measures(numbers: ParityNumbers) -> dict[str, Measure]:
     measures: dict[str, Measure] = {"positions": Measure(numbers.prefill.positions)}
-    for name, difference in against_torch.items():
+    for name, difference in numbers.against_torch.items():
         measures |= _measures(name.replace(" ", "_"), difference)
-    return GateResult("G1", TITLE, rule, FAIL if failed else PASS, sentence, findings, measures)
+    if numbers.damage.positions:
+        measures |= _measures("to_float", numbers.damage)
+        measures |= _measures("torch_to_float", numbers.scheme)
+    return measures
 
 
 def _finite_finding(numbers: ParityNumbers) -> Finding:
-    all_finite = all(
-        d.all_finite for d in (numbers.prefill, numbers.decode, numbers.continued, numbers.modes)
-    )
+    compared = (*numbers.against_torch.values(), numbers.modes)
+    all_finite = all(difference.all_finite for difference in compared)
     word = "every logit is a finite number" if all_finite else "the engine gives NaN or Inf logits"
     return Finding("finite logits", all_finite, word)
 
 
-def _max_finding(name: str, difference: LogitDifference, limits: ParityLimits) -> Finding:
-    passed = difference.all_finite and difference.max_abs <= limits.max_abs_logit
-    return Finding(
-        name,
-        passed,
-        f"{name}: largest logit difference {difference.max_abs:.2e}, "
-        f"allowed {limits.max_abs_logit:g}",
-    )
+def _limit_findings(
+    name: str, found: LogitDifference, limits: ParityLimits, kl_ceiling: float
+) -> list[Finding]:
+    """Every limit but that on top-1."""
+    judged = []
+    if limits.max_abs_logit is not None:
+        judged.append(
+            (
+                found.max_abs <= limits.max_abs_logit,
+                f"largest logit difference {found.max_abs:.2e}, allowed {limits.max_abs_logit:g}",
+            )
+        )
+    if limits.sqnr_db is not None:
+        judged.append(
+            (
+                found.sqnr_db >= limits.sqnr_db,
+                f"SQNR {found.sqnr_db:.1f} dB, required {limits.sqnr_db:g}",
+            )
+        )
+    if limits.kl_nats is not None:
+        judged.append(
+            (
+                found.mean_kl <= kl_ceiling,
+                f"KL {found.mean_kl:.2e} nats, allowed {kl_ceiling:.2g}",
+            )
+        )
+    return [Finding(name, found.all_finite and ok, f"{name}: {text}") for ok, text in judged]
 
 
 def _top1_finding(name: str, difference: LogitDifference, limits: ParityLimits) -> Finding:
@@ -231,3 +318,42 @@ def _measures(name: str, difference: LogitDifference) -> dict[str, Measure]:
         f"{name}_top1": Measure(difference.top1),
         f"{name}_kl_nats": Measure(finite(difference.mean_kl)),
     }
+
+
+def parity_records(numbers: ParityNumbers, gate: GateResult, quantized: bool) -> list[ParityRecord]:
+    """What the manifest remembers of an export's own G1.
+
+    Args:
+        numbers: what was compared.
+        gate: what was decided from it.
+        quantized: whether torch rounds, so that the checkpoint is a reference of its own.
+    """
+    strict = LogitDifference()
+    for difference in numbers.against_torch.values():
+        strict.merge(difference)
+    reference = "quantised" if quantized else "float"
+    records = [_record(reference, "artifact", strict, gate.passed, gate.rule)]
+    if quantized:
+        reports = "reported, not judged"
+        records.append(_record("float", "artifact", numbers.damage, None, reports))
+        records.append(_record("float", "quantised", numbers.scheme, None, reports))
+    return records
+
+
+def _record(
+    reference: str, candidate: str, found: LogitDifference, passed: bool | None, rule: str
+) -> ParityRecord:
+    return ParityRecord(
+        reference=reference,
+        candidate=candidate,
+        output="logits",
+        positions=found.positions,
+        max_abs=found.max_abs,
+        mean_abs=found.mean_abs,
+        sqnr_db=finite(found.sqnr_db),
+        top1=found.top1,
+        kl_nats=finite(found.mean_kl),
+        cosine=None,
+        passed=passed,
+        rule=rule,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from runtime_py.schema import sha256_of_json
@@ -22,6 +22,13 @@ class GateText:
     """The documents as they were read."""
     documents: list[list[int]]
     """Token ids, BOS first where the tokenizer has one; each holds at least two ids."""
+
+    def limited(self, most: int | None) -> GateText:
+        """At most `most` documents, spread evenly over all; the hash is of what is left."""
+        if most is None or most >= len(self.documents):
+            return self
+        chosen = [self.documents[int(i * len(self.documents) / most)] for i in range(most)]
+        return replace(self, sha256=sha256_of_json([self.sha256, most]), documents=chosen)
 
 
 def read_gate_text(source: str, tokenizer: Any) -> GateText:

@@ -7,17 +7,12 @@ Torch-free. JSON goes through `runtime_py.schema` (`dumps`, `loads`), Markdown t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from runtime_py.schema import ModelIdentity, sha256_of_json, to_json
-from toolchain.errors import (
-    EXIT_HOLD,
-    EXIT_INCONCLUSIVE,
-    EXIT_OK,
-    BadRequestError,
-    did_you_mean,
-)
+from toolchain.errors import EXIT_HOLD, EXIT_INCONCLUSIVE, EXIT_OK
+from toolchain.validation.evidence import Evidence
 
 VERDICT_SCHEMA = "paredown.verdict/1"
 
@@ -28,9 +23,6 @@ SKIPPED = "SKIPPED"
 """Not run, because an earlier gate makes its result meaningless."""
 
 EXIT_CODES = {PASS: EXIT_OK, FAIL: EXIT_HOLD, INCONCLUSIVE: EXIT_INCONCLUSIVE}
-
-METRICS = ("ppl",)
-"""What a margin can be set on: `ppl`, the relative rise of perplexity."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class GateResult:
     """What one gate compared, by which rule, and what came out."""
 
     gate: str
-    """`G0`, `G1` or `G2`."""
+    """`G0`, `G1`, `G2` (one for the text, one for each task, one for greedy text) or `G3`."""
     title: str
     rule: str
     outcome: str
@@ -68,6 +60,22 @@ class GateResult:
     sentence: str
     findings: list[Finding]
     measures: dict[str, Measure] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the outcome is PASS."""
+        return self.outcome == PASS
+
+
+@dataclass(frozen=True)
+class TaskCriterion:
+    """What a task is and how much of it may be lost."""
+
+    margin: float
+    """Share of all items."""
+    items: int
+    sha256: str
+    """Of the items and of how they are judged."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,13 @@ class Criteria:
     text: str
     """Where the text came from, as asked for."""
     text_sha256: str
-    parity_max_abs_logit: float
-    parity_top1: float
+    parity: dict[str, float]
+    """The limits of G1 that are set for the artifact's backend and quantisation, by name."""
+    tasks: dict[str, TaskCriterion] = field(default_factory=dict)
+    prompts: int = 0
+    """How many greedy texts were judged."""
+    device: bool = False
+    """Whether G3 had to pass."""
 
     @property
     def sha256(self) -> str:
@@ -88,6 +101,18 @@ class Criteria:
         values = to_json(self)
         del values["text"]
         return sha256_of_json(values)
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One way out of a HOLD."""
+
+    action: str
+    """What to do, with the option that does it."""
+    because: str
+    """The measured numbers that speak for it."""
+    cost: str
+    """What it is expected to cost: bytes, parameters, time."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +140,11 @@ class Verdict:
     """UTC, ISO 8601."""
     paredown_version: str
     notes: list[str] = field(default_factory=list)
-    """What weakens the result without deciding it: text that was calibrated on."""
+    """What weakens the result without deciding it: text that was calibrated on, tasks that are
+    missing or cannot show a loss."""
+    evidence: Evidence = field(default_factory=Evidence)
+    suggestions: list[Suggestion] = field(default_factory=list)
+    """What would pass instead, where this did not."""
     schema: str = VERDICT_SCHEMA
 
     @property
@@ -136,7 +165,8 @@ def verdict_sentence(bundle_name: str, gates: Sequence[GateResult]) -> str:
     """The verdict in one sentence: SHIP and what was shown, or HOLD and the first reason."""
     outcome = overall(gates)
     if outcome == PASS:
-        return f"SHIP: {bundle_name} passes every gate; {gates[-1].sentence}"
+        shown = next((g for g in gates if g.gate == "G2"), gates[-1])
+        return f"SHIP: {bundle_name} passes every gate; {shown.sentence}"
     decisive = next(gate for gate in gates if gate.outcome == outcome)
     word = "fails" if outcome == FAIL else "leaves open"
     return f"HOLD: {bundle_name} {word} {decisive.gate} {decisive.title}; {decisive.sentence}"
@@ -145,52 +175,6 @@ def verdict_sentence(bundle_name: str, gates: Sequence[GateResult]) -> str:
 def finite(value: float) -> float | None:
     """`value`, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None
-
-
-def parse_margins(texts: Sequence[str]) -> dict[str, float]:
-    """Read margins as the command line gives them: "ppl=10%" or "ppl=0.1".
-
-    Raises:
-        BadRequestError: not METRIC=VALUE, an unknown or repeated metric, or a value that is not a
-            positive number.
-    """
-    margins: dict[str, float] = {}
-    for text in texts:
-        metric, equals, value = (part.strip() for part in text.partition("="))
-        if not equals:
-            raise BadRequestError(f"margin '{text}' is not METRIC=VALUE", "such as ppl=10%")
-        if metric in margins:
-            raise BadRequestError(f"margin '{metric}' is given twice", "give it once")
-        margins[metric] = _margin_value(text, value)
-    return check_margins(margins)
-
-
-def check_margins(margins: Mapping[str, float]) -> dict[str, float]:
-    """The margins, once every metric is known and perplexity is among them.
-
-    Raises:
-        BadRequestError: an unknown metric, or no margin on perplexity.
-    """
-    for metric in margins:
-        if metric not in METRICS:
-            raise BadRequestError(
-                f"margin on unknown metric '{metric}'", did_you_mean(metric, METRICS)
-            )
-    if "ppl" not in margins:
-        raise BadRequestError("no margin on perplexity", "add one, such as ppl=10%")
-    return dict(margins)
-
-
-def _margin_value(text: str, value: str) -> float:
-    hint = "give a positive share, such as 10% or 0.1"
-    try:
-        number = float(value.removesuffix("%"))
-    except ValueError:
-        raise BadRequestError(f"margin '{text}' is not a number", hint) from None
-    number = number / 100 if value.endswith("%") else number
-    if not (math.isfinite(number) and number > 0):
-        raise BadRequestError(f"margin '{text}' is not positive", hint)
-    return number
 
 
 def verdict_markdown(verdict: Verdict, heading: str = "#") -> str:
@@ -208,6 +192,9 @@ def verdict_markdown(verdict: Verdict, heading: str = "#") -> str:
         lines += [f"- {k}: {_number(m.value)}" for k, m in gate.measures.items() if m.low is None]
         if not gate.findings:
             lines.append(gate.sentence)
+    if verdict.suggestions:
+        lines += ["", f"{heading}# What to try", ""]
+        lines += [f"- {s.action}: {s.because}; {s.cost}" for s in verdict.suggestions]
     lines += ["", f"{heading}# What was compared", "", *_facts(verdict), ""]
     return "\n".join(lines)
 

@@ -1,0 +1,98 @@
+"""The whole line on an emulated Raspberry Pi: arm64 Debian, real sshd, real aarch64 engines.
+
+Latency and memory mean nothing there; what is asserted is that the numbers come from there, say so,
+and that nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import ExportEmbedded
+from emulated_device import EmulatedDevice
+from running import profile
+
+from runtime_py.schema import DeviceReport, from_json
+from toolchain.devices import open_device
+from toolchain.devices.checkup import examine
+
+pytest_plugins = ("device_fixtures",)
+
+FEW = (
+    "-p",
+    "8",
+    "-n",
+    "3",
+    "-r",
+    "1",
+    "--launches",
+    "1",
+    "--warmup",
+    "0",
+    "--no-cold",
+    "--no-memory",
+)
+
+
+def _left_behind(pi: EmulatedDevice) -> list[str]:
+    folders = [f"{pi.root}/{name}" for name in ("home/pi", "tmp")]
+    files = pi.inside("find", *folders, "-type", "f").split()
+    return [name for name in files if not name.endswith(("authorized_keys", ".ses"))]
+
+
+@pytest.mark.parametrize(
+    ("backend", "engine"), [("onnx", "onnxruntime"), ("executorch", "executorch-native")]
+)
+def test_profile_on_the_pi(
+    pi: EmulatedDevice,
+    embedded_bundle: ExportEmbedded,
+    backend: str,
+    engine: str,
+    tmp_path: Path,
+) -> None:
+    bundle = embedded_bundle(backend)
+    out = tmp_path / "report.json"
+    profile(str(bundle), "--device", pi.uri, *FEW, "--out", str(out))
+    report = from_json(DeviceReport, json.loads(out.read_text()))
+    assert report.emulated
+    assert report.device_uri == pi.uri
+    assert [launch.engine for launch in report.launches] == [engine]
+    launch = report.launches[0]
+    assert [len(sample.token_ns) for sample in launch.samples] == [3]
+    assert launch.device["cpu_model"].value == "Raspberry Pi 4 Model B Rev 1.4 (emulated)"
+    assert launch.device["machine"].value == "aarch64"
+    assert launch.device["temperature_celsius"].value == 48.2
+    assert _left_behind(pi) == []
+    with open_device(pi.uri) as device:
+        assert device.emulated
+        assert device.check(bundle).passed, "the golden cases, on the other architecture"
+    assert _left_behind(pi) == []
+
+
+def test_doctor_on_the_pi(pi: EmulatedDevice) -> None:
+    checkup = examine(pi.uri)
+    assert (checkup.arch, checkup.emulator) == ("aarch64", "qemu user mode")
+    assert checkup.libc.startswith("glibc 2.")
+    assert checkup.page_bytes == 4096
+    assert checkup.cpu_features == {"asimd": True, "dotprod": False, "i8mm": False, "sve": False}
+    findings = {finding.what: finding for finding in checkup.findings}
+    assert findings["run .onnx bundles"].works
+    assert findings["take a bundle"].works
+    assert not findings["run 8-bit kernels at full speed"].works
+    governor = findings["give steady numbers"]
+    assert governor.why == "its clock governor is ondemand"
+    assert "scaling_governor" in governor.fix
+    assert "cores 0-3: 1800 MHz" in checkup.text()
+
+
+def test_doctor_sees_a_weak_power_supply(pi: EmulatedDevice) -> None:
+    pi.inside("sh", "-c", f"echo throttled=0x50000 >{pi.root}/run/throttled")
+    try:
+        findings = {finding.what: finding for finding in examine(pi.uri).findings}
+    finally:
+        pi.inside("sh", "-c", f"echo throttled=0x0 >{pi.root}/run/throttled")
+    steady = findings["give steady numbers"]
+    assert "under-voltage" in steady.why
+    assert steady.fix == "use a stronger power supply, then reboot it"

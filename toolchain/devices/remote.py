@@ -1,0 +1,258 @@
+"""A device behind a shell: push, run, and read what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import signal
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from runtime_py import native, sensors
+from runtime_py.bundle import open_bundle
+from runtime_py.measure import workload
+from runtime_py.schema import (
+    MANIFEST_NAME,
+    CheckReport,
+    LaunchRecord,
+    Manifest,
+    Protocol,
+    Reading,
+    dumps,
+)
+from runtime_py.sensors import topology
+from toolchain.devices.agent_zip import agent_bytes
+from toolchain.devices.answer import answered, failure, parse
+from toolchain.devices.killers import who_killed
+from toolchain.devices.local import THREAD_VARIABLES, TIMEOUT_S
+from toolchain.devices.place import OLDEST_PYTHON, Place, Python, look_around
+from toolchain.devices.push import Item
+from toolchain.devices.readings import DumpedSource
+from toolchain.devices.session import Session
+from toolchain.devices.shell import Shell
+from toolchain.errors import BadRequestError, InvalidMeasurementError, MissingError
+from toolchain.progress import SILENT, Progress
+from toolchain.store import sha256_file
+
+AGENT_NAME = "agent.pyz"
+RUNNER_NAME = "paredown-runner"
+VENV = "~/.local/share/paredown/venv"
+INSTALL_ONNX = f"python3 -m venv {VENV} && {VENV}/bin/pip install numpy onnxruntime"
+"""The line for a device whose Python lacks them; its folder is where we look first."""
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A bundle that is on the device, with the engine that runs it."""
+
+    manifest: Manifest
+    manifest_sha256: str
+    folder: str
+    agent: list[str]
+    """Its command line; empty where a device without Python runs the runner alone."""
+    runner: str
+    """Its path; empty for an engine in Python."""
+
+
+class RemoteDevice:
+    """A Raspberry Pi over ssh or a phone over adb.
+
+    Args:
+        shell: how commands reach it.
+        keep: leave what is pushed.
+        timeout_s: a launch that takes longer (beyond its `sustained_s`) is taken for hung.
+
+    Raises:
+        MissingError: the device is no Linux, or somebody else holds it.
+    """
+
+    def __init__(self, shell: Shell, keep: bool = False, timeout_s: float = TIMEOUT_S) -> None:
+        self._shell = shell
+        self._keep = keep
+        self._timeout_s = timeout_s
+        self._bundles: dict[Path, _Ready] = {}
+        self._agent: list[str] = []
+        self._runner = ""
+        self.uri = shell.uri
+        try:
+            self.place: Place = look_around(shell)
+            self._session = Session(shell, self.place.root, self.place.lock)
+        except BaseException:
+            shell.close()
+            raise
+        self.emulated = bool(self.place.emulator)
+
+    def __enter__(self) -> RemoteDevice:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
+        """See `toolchain.devices.Device`."""
+        self._ready(bundle, progress)
+
+    def measure(self, bundle: Path, protocol: Protocol) -> LaunchRecord:
+        """See `toolchain.devices.Device`."""
+        ready = self._ready(bundle)
+        deadline_s = self._timeout_s + protocol.sustained_s
+        if not ready.agent:
+            return self._measure_alone(bundle, ready, protocol, deadline_s)
+        if ready.runner:
+            protocol = dataclasses.replace(protocol, engine="native")
+        elif protocol.engine == "native":
+            raise BadRequestError(
+                f"the native runner runs no {ready.manifest.backend} bundle",
+                "export with --backend executorch",
+            )
+        command = [*ready.agent, "measure", ready.folder, "--protocol", dumps(protocol)]
+        if ready.runner:
+            command += ["--runner", ready.runner]
+        command = self._with_environment(protocol.threads, command)
+        return parse(LaunchRecord, self._run("the agent", command, deadline_s))
+
+    def check(self, bundle: Path) -> CheckReport:
+        """See `toolchain.devices.Device`."""
+        ready = self._ready(bundle)
+        if ready.runner:
+            command = native.check_command(ready.runner, ready.folder)
+            return parse(CheckReport, self._run("the runner", command, self._timeout_s))
+        command = self._with_environment(1, [*ready.agent, "check", ready.folder, "--threads", "1"])
+        return parse(CheckReport, self._run("the agent", command, self._timeout_s))
+
+    def facts(self) -> dict[str, Reading]:
+        """See `toolchain.devices.Device`."""
+        return sensors.read_all(DumpedSource(self._shell, self.place.arch))
+
+    def close(self) -> None:
+        """See `toolchain.devices.Device`."""
+        self._session.close(self._keep)
+        self._shell.close()
+
+    def _ready(self, bundle: Path, progress: Progress = SILENT) -> _Ready:
+        """The bundle on the device; pushed again where its manifest is another one by now."""
+        manifest = open_bundle(bundle, verify=False)  # the device hashes every byte
+        digest = sha256_file(bundle / MANIFEST_NAME)
+        known = self._bundles.get(bundle.absolute())
+        if known is not None and known.manifest_sha256 == digest:
+            return known
+        runner = self._bring_runner(progress) if manifest.backend == "executorch" else ""
+        agent = self._bring_agent(needs_onnx=not runner, progress=progress)
+        items = [Item(bundle / e.path, e.path, e.bytes, e.sha256) for e in manifest.files]
+        size = (bundle / MANIFEST_NAME).stat().st_size
+        items.append(Item(bundle / MANIFEST_NAME, MANIFEST_NAME, size, digest))
+        name = f"bundle-{digest[:16]}"
+        title = f"push {manifest.name} to {self.uri}"
+        # The agent takes no symbolic links for files of a bundle; a phone's runner does.
+        copy = self.place.system != "android"
+        folder = self._session.bring(items, name, title, progress, copy)
+        ready = _Ready(manifest, digest, folder, agent, runner)
+        self._bundles[bundle.absolute()] = ready
+        return ready
+
+    def _bring_agent(self, needs_onnx: bool, progress: Progress) -> list[str]:
+        """Its command line; empty where a runner does without it and there is no Python."""
+        python = self.place.python
+        if needs_onnx:
+            self._require_onnx(python)
+        if python is None or self._agent:
+            return self._agent
+        content = agent_bytes()
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, AGENT_NAME)
+            source.write_bytes(content)
+            digest = hashlib.sha256(content).hexdigest()
+            item = Item(source, AGENT_NAME, len(content), digest)
+            where = self._session.bring([item], "agent", f"push the agent to {self.uri}", progress)
+        # -P: a file of the current directory must not shadow a module of the agent.
+        self._agent = [python.path, "-P", f"{where}/{AGENT_NAME}"]
+        return self._agent
+
+    def _require_onnx(self, python: Python | None) -> None:
+        if self.place.system == "android":
+            raise MissingError(
+                f"{self.uri} runs no .onnx bundle: Android has no Python",
+                "export with --backend executorch",
+            )
+        if python is None:
+            needed = ".".join(map(str, OLDEST_PYTHON))
+            raise MissingError(
+                f"{self.uri} has no Python {needed} or newer",
+                "install one, or export with --backend executorch, which needs none",
+            )
+        if not python.runs_onnx:
+            absent = "numpy" if python.onnxruntime else "onnxruntime"
+            raise MissingError(
+                f"{self.uri} has no {absent} in {python.path}", f"run there: {INSTALL_ONNX}"
+            )
+
+    def _bring_runner(self, progress: Progress) -> str:
+        if self._runner:
+            return self._runner
+        from toolchain.native import build
+
+        source = build(self.place.arch, progress)
+        items = [
+            Item(path, path.relative_to(source).as_posix(), path.stat().st_size, sha256_file(path))
+            for path in sorted(source.rglob("*"))
+            if path.is_file()
+        ]
+        title = f"push the runner to {self.uri}"
+        where = self._session.bring(items, "runner", title, progress, copy=True)
+        self._runner = f"{where}/{RUNNER_NAME}"
+        return self._runner
+
+    def _measure_alone(
+        self, bundle: Path, ready: _Ready, protocol: Protocol, deadline_s: float
+    ) -> LaunchRecord:
+        """A launch on a device without Python: this machine reads the sensors, from outside."""
+        before = DumpedSource(self._shell, self.place.arch)
+        tokens = workload(bundle, ready.manifest, protocol).tokens
+        prompt = self._session.write("prompt", " ".join(map(str, tokens)) + "\n")
+        cores: list[int] = []
+        if protocol.affinity == "big":
+            cores = topology.big_cores(topology.cores(before), protocol.threads)
+        command = native.measure_command(
+            ready.runner, f"{ready.folder}/{ready.manifest.model_file}", protocol, prompt, cores
+        )
+        out = self._run("the runner", command, deadline_s)
+        return native.launch_record(out, self.facts(), protocol.phase)
+
+    def _with_environment(self, threads: int, command: list[str]) -> list[str]:
+        # onnxruntime writes files of its own into the cache folder: let them go with the run's.
+        cache = f"XDG_CACHE_HOME={self._session.run_folder}"
+        variables = [f"{name}={threads}" for name in THREAD_VARIABLES]
+        return ["env", *variables, cache, "PYTHONUTF8=1", *command]
+
+    def _run(self, who: str, command: Sequence[str], deadline_s: float) -> str:
+        """Standard output of an engine that answered.
+
+        Raises:
+            InvalidMeasurementError: it hung, crashed or was killed.
+            ParedownError: its own one-line error.
+            MissingError: the device went away.
+        """
+        ended = self._session.run(command, deadline_s)
+        if ended.status is None:
+            raise InvalidMeasurementError(
+                f"{who} on {self.uri} did not answer within {deadline_s:g} s and was stopped"
+            )
+        status = _as_signal(ended.status)
+        if answered(status, ended.stdout):
+            return ended.stdout
+        hint = who_killed(self._shell, ended.pid) if status == -signal.SIGKILL else ""
+        raise failure(f"{who} on {self.uri}", status, ended.stderr, hint)
+
+
+def _as_signal(status: int) -> int:
+    """A shell's 128 + n as -n, where n is a signal."""
+    known = {int(number) for number in signal.Signals}
+    return -(status - 128) if status - 128 in known else status
