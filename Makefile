@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo test check benchmarks clean
+.PHONY: setup demo test system check benchmarks clean
 
 setup: $(INSTALLED)
 
@@ -21,8 +21,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: setup
 	@$(BIN)/paredown run demo --out out/demo
 
-test: setup check
-	@$(BIN)/python -m pytest
+# Two workers, each on one core: the tests of one file stay together, for they share artifacts.
+test: setup system check
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+system:
+	@tests/emulation/install.sh
 
 check: setup
 	@$(BIN)/ruff check --quiet .
@@ -30,7 +34,8 @@ check: setup
 	@$(BIN)/mypy --no-error-summary
 
 benchmarks: setup
-	@for name in pruning_methods export_parity decode_speed gate_operating_characteristic; do \
+	@for name in pruning_methods export_parity export_speed gate_operating_characteristic \
+		harness_statistics; do \
 		echo "$$name"; $(BIN)/python "benchmarks/$$name.py" || exit 1; done
 
 clean:

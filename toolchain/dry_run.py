@@ -22,7 +22,10 @@ from toolchain.recipe import ExportSettings, Recipe
 
 @dataclass(frozen=True)
 class Size:
-    """One model's size; `export_bytes` is the weights of the float32 artifact, by backend."""
+    """One model's size; `export_bytes` is the weights of the float32 artifact, by backend.
+
+    An encoder has no KV cache.
+    """
 
     layers: int
     shape: LayerShape
@@ -36,8 +39,6 @@ class Size:
 @dataclass(frozen=True)
 class Plan:
     """What a recipe would make. Memory is what the pruner and the engine would need at their peak.
-
-    An encoder cannot be exported: the recipe's exports and its engine are left out.
 
     `drafts` and `joint_masks` are what the pruner would do of its own accord on `pruning_device`.
     `missing` maps an extra that the recipe needs to the modules that are absent.
@@ -76,7 +77,7 @@ class Plan:
                 for backend, before in self.before.export_bytes.items()
             ),
         ]
-        if self.before.export_bytes:
+        if self.before.kv_cache_bytes:
             before, after = (_mb(size.kv_cache_bytes) for size in (self.before, self.after))
             rows.append((f"KV cache of {self.context_length} tokens", before, after))
         width = max(len(row[0]) for row in rows)
@@ -87,7 +88,6 @@ class Plan:
         ]
         lines += [f"{name:{width}}  {before:>14}  {after:>14}" for name, before, after in rows]
         lines.append(f"removes {removed:.1%} of the attention and MLP parameters")
-        engine = f", engine {_mb(self.engine_peak_bytes)}" if self.before.export_bytes else ""
         if self.pruning_peak_bytes:
             masks = "with" if self.joint_masks else "without"
             lines.append(
@@ -95,11 +95,9 @@ class Plan:
                 "joint mask tuning"
             )
         lines.append(
-            f"predicted peak memory: pruning {_mb(self.pruning_peak_bytes)}{engine} "
-            "(each plus its interpreter)"
+            f"predicted peak memory: pruning {_mb(self.pruning_peak_bytes)}, engine "
+            f"{_mb(self.engine_peak_bytes)} (each plus its interpreter)"
         )
-        if not engine:
-            lines.append(f"export of {self.model_type} is not supported yet")
         for extra, modules in self.missing.items():
             lines.append(f"missing: {', '.join(modules)}: {install_line(extra)}")
         return "\n".join(lines)
@@ -116,7 +114,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     compact = dense if recipe.prune is None else planned_structure(dense, recipe.prune).spec
     prune = recipe.prune
     device = prune.device if prune is not None and prune.device in AFFORDABLE else "cpu"
-    exports = recipe.export if dense.family.causal else []
+    exports = recipe.export
     context = max((export.context for export in exports), default=0)
     check_context(context, dense, attention_window(config))
     backends = sorted({export.backend for export in exports})
@@ -139,9 +137,10 @@ def check_recipe(recipe: Recipe) -> None:
     """Refuse a recipe that cannot be run to its end.
 
     Raises:
-        BadRequestError: as `plan_recipe`, or a model that cannot be exported.
+        BadRequestError: as `plan_recipe`, or an encoder that is to be profiled.
     """
-    require_causal(FAMILIES[plan_recipe(recipe).model_type], "export")
+    if recipe.profile is not None:
+        require_causal(FAMILIES[plan_recipe(recipe).model_type], "profiling")
 
 
 def check_context(context: int, spec: ModelSpec, window: int | None) -> None:
@@ -177,7 +176,7 @@ def _size(spec: ModelSpec, context: int, backends: list[str]) -> Size:
             backend: artifact_bytes(spec, ExportSettings(backend=backend, context=max(context, 2)))
             for backend in backends
         },
-        kv_cache_bytes=spec.kv_cache_bytes(context),
+        kv_cache_bytes=spec.kv_cache_bytes(context) if spec.family.causal else 0,
     )
 
 

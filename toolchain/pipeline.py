@@ -23,7 +23,7 @@ from toolchain.recipe import ExportSettings, Recipe, bundle_names, recipe_yaml
 from toolchain.report.run import Outcome, RunResult
 from toolchain.report.write import write_run
 from toolchain.steps import StepLog
-from toolchain.store import sha256_file
+from toolchain.store import sha256_file, source_sha256
 from toolchain.validation.verdict import Verdict
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Line:
         inputs = {
             "dense": self.dense.identity.weights_sha256,
             "settings": options,
-            "calibration": [_text_sha256(source) for source, _ in parse_mix(settings.calibration)],
+            "calibration": [source_sha256(source) for source, _ in parse_mix(settings.calibration)],
         }
         self.steps.do(
             "prune",
@@ -124,8 +124,8 @@ class Line:
             "bundle": sha256_file(bundle / MANIFEST_NAME),
             "dense": self.dense.identity.weights_sha256,
             "settings": options,
-            "text": _text_sha256(settings.text),
-            "tasks": [_text_sha256(name) for name in settings.tasks],
+            "text": source_sha256(settings.text),
+            "tasks": [source_sha256(name) for name in settings.tasks],
         }
         self.steps.do(
             f"validate {name}",
@@ -145,8 +145,3 @@ class Line:
 
 def _load(cls: type[T], path: Path) -> T:
     return loads(cls, path.read_text(encoding="utf-8"), str(path))
-
-
-def _text_sha256(source: str) -> str:
-    path = Path(source)
-    return sha256_file(path) if path.is_file() else source

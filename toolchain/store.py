@@ -31,6 +31,12 @@ def sha256_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def source_sha256(source: str) -> str:
+    """SHA-256 of a file, or the name itself of a source that is no file (`builtin`, a Hub id)."""
+    path = Path(source)
+    return sha256_file(path) if path.is_file() else source
+
+
 def sha256_files(paths: list[Path]) -> str:
     """One SHA-256 over several files: their names and digests, in the given order."""
     digest = hashlib.sha256()

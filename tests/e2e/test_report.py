@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from toolchain import report
+from toolchain.api import report
 from toolchain.cli import main
 from toolchain.errors import BadRequestError
 from toolchain.report.numbers import FORMATS, at, shown

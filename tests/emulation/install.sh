@@ -3,7 +3,7 @@
 # where this is no Debian or not root (those tests are then skipped, and say what is missing).
 set -euo pipefail
 packages=(openssh-client openssh-server adb qemu-user-static mmdebstrap iproute2 util-linux
-  g++ g++-aarch64-linux-gnu)
+  g++ g++-aarch64-linux-gnu chromium)
 missing=()
 for package in "${packages[@]}"; do
   state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)

