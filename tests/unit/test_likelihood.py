@@ -55,7 +55,7 @@ def test_batches_hold_every_sequence_once() -> None:
 def test_perplexity_by_hand() -> None:
     found = Perplexity.of([np.array([1.0, 2.0]), np.array([3.0]), np.array([])])
     assert found.value == pytest.approx(math.exp(2))
-    # S - mean * n is -1 and 1, of clusters with 2 and 1 of 3 tokens: SE = sqrt(1 * 3 + 1 * 3/2) / 3.
+    # S - mean * n is -1 and 1, the clusters have 2/3 and 1/3 of the tokens.
     assert found.standard_error == pytest.approx(math.exp(2) * math.sqrt(4.5) / 3)
     assert (found.tokens, found.documents) == (3, 2)
 

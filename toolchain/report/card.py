@@ -60,6 +60,15 @@ def _result(bundle: Json) -> Json:
             {"type": kind, "name": name, "value": measures[key]["value"]}
             for key, (kind, name) in METRICS.items()
             if key in measures and measures[key]["value"] is not None
+        ]
+        + [
+            {
+                "type": "accuracy",
+                "name": gate["title"],
+                "value": gate["measures"]["artifact_accuracy"]["value"],
+            }
+            for gate in bundle["verdict"]["gates"]
+            if "artifact_accuracy" in gate["measures"]
         ],
     }
 

@@ -26,6 +26,7 @@ FORMATS: dict[str, Format] = {
     "number": significant,
     "precise": lambda v: significant(v, 4),
     "percent": lambda v: f"{100 * v:.1f}%",
+    "points": lambda v: f"{100 * v:+.1f}",
     "megabytes": lambda v: f"{significant(v / 1e6)} MB",
     "change": lambda v: f"{100 * (v - 1):+.1f}%",
     "times": lambda v: f"{significant(v)}\N{MULTIPLICATION SIGN}",

@@ -114,7 +114,9 @@ def _pruning(record: Json) -> Json:
         "recovery": record["recovery"],
         "measure": measure,
         "divergence": held_out.get(measure) if measure else None,
-        "stages": [{"name": name, "divergence": value} for name, value in stages.items()],
+        "stages": [
+            {"name": name, "divergence": stages[name]} for name in sorted(stages, key=_stage_order)
+        ],
         "perplexity_before": held_out["perplexity_before"],
         "perplexity_after": held_out["perplexity_after"],
         "calibration": record["calibration"],
@@ -122,6 +124,12 @@ def _pruning(record: Json) -> Json:
         "peak_rss_bytes": record["peak_rss_bytes"],
         "structure_sha256": record["structure_sha256"],
     }
+
+
+def _stage_order(name: str) -> int:
+    """Stages as they come: without recovery, recovered, then what was tuned over all layers."""
+    first = ("unrecovered", "recovered")
+    return first.index(name) if name in first else len(first)
 
 
 def _bundle(folder: Path, name: str) -> Json:
@@ -148,7 +156,7 @@ def _bundle(folder: Path, name: str) -> Json:
 
 
 def _verdict(verdict: Json) -> Json:
-    keys = ("outcome", "sentence", "gates", "notes", "criteria", "criteria_sha256", "created_at")
+    keys = ("outcome", "sentence", "gates", "notes", "suggestions", "criteria", "criteria_sha256")
     return {key: verdict[key] for key in keys}
 
 
