@@ -151,7 +151,7 @@ def test_context_longer_than_the_model(refused: Refused, backend: str) -> None:
         (("prune", "embedded", "--importance", "wand"), "did you mean 'wanda'?"),
         (("prune", "embedded", "--device", "gpu"), "unknown device 'gpu'"),
         (("export", "embedded", "--backend", "onxx"), "did you mean 'onnx'?"),
-        (("export", "embedded", "--quant", "int3"), "unknown quantisation 'int3'"),
+        (("export", "embedded", "--quant", "int3"), "onnx has no quantisation 'int3'"),
         (("prune", "embedded", "--importance", "no.module:f"), "cannot import importance"),
         (("prune", "embedded", "--samples", "1"), "samples is 1"),
         (("prunee", "embedded"), "did you mean 'prune'?"),

@@ -30,6 +30,12 @@ SMALL = Protocol(prompt_tokens=8, generated_tokens=5, repetitions=2, launches=1,
 ENDLESS = Protocol(prompt_tokens=8, generated_tokens=30, repetitions=1_000_000, launches=1)
 
 
+def folders_of_runs(sshd: LoopbackSshd) -> list[Path]:
+    """What is laid out for a run on the device."""
+    folder = sshd.cache / "runs"
+    return list(folder.iterdir()) if folder.is_dir() else []
+
+
 def test_a_bundle_is_pushed_once_run_and_taken_away(sshd: LoopbackSshd, onnx_bundle: Path) -> None:
     with open_device(sshd.uri) as device:
         assert (device.uri, device.emulated) == (sshd.uri, False)
@@ -62,7 +68,7 @@ def test_keep_leaves_the_files_for_the_next_time(sshd: LoopbackSshd, onnx_bundle
         device.prepare(onnx_bundle)
     kept = sshd.files()
     assert len(kept) == 5
-    assert not list((sshd.cache / "runs").iterdir())
+    assert not folders_of_runs(sshd)
     talk = Talk()
     with open_device(sshd.uri) as device:
         device.prepare(onnx_bundle, talk)
@@ -381,7 +387,7 @@ def test_unplugged_while_it_measures(sshd: LoopbackSshd, onnx_bundle: Path) -> N
     assert caught.value.exit_code == 3
     wait_until(lambda: not _engines(sshd))
     wait_until(lambda: not sshd.lock.exists())
-    wait_until(lambda: not list((sshd.cache / "runs").iterdir()))
+    wait_until(lambda: not folders_of_runs(sshd))
     assert sshd.files(), "what was pushed waits for the next run"
 
 

@@ -105,7 +105,9 @@ def test_onnx_interface(tiny_bundle: MakeBundle, family: str) -> None:
     assert inputs.pop("input_ids") == ("tensor(int64)", [1, "sequence"])
     kind, shape = outputs.pop("logits")
     assert kind == "tensor(float)"
-    assert shape == [1, "sequence", VOCAB_SIZE]
+    assert shape == [1, "kept", VOCAB_SIZE]  # all positions, or those that logits_to_keep asks for
+    if manifest.kv_cache == "shared":
+        assert inputs.pop("attention_mask")[0] == "tensor(int64)"
     for index, layer in enumerate(manifest.layers):
         for part in ("key", "value"):
             kind, shape = inputs.pop(f"past_key_values.{index}.{part}")

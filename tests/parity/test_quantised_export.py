@@ -24,6 +24,8 @@ CELLS = [
     pytest.param("executorch", "8da4w", marks=pytest.mark.slow),
 ]
 LARGEST_DAMAGE_NATS = {"fp16": 1e-5, "int8": 0.02, "8da8w": 0.02, "int4": 0.2, "8da4w": 0.2}
+LARGEST_DAMAGE_STORIES3M_NATS = 0.3
+"""Small, and trained to the last bit: one range for the activations of a call costs it most."""
 
 
 def records(manifest: Manifest) -> tuple[ParityRecord, ParityRecord, ParityRecord]:
@@ -35,7 +37,7 @@ def records(manifest: Manifest) -> tuple[ParityRecord, ParityRecord, ParityRecor
     return strict, damage, scheme
 
 
-def check_damage(manifest: Manifest) -> None:
+def check_damage(manifest: Manifest, most_nats: float) -> None:
     """The artifact passed, and costs what its scheme costs in torch."""
     strict, damage, scheme = records(manifest)
     assert strict.passed is True
@@ -44,7 +46,7 @@ def check_damage(manifest: Manifest) -> None:
     assert damage.kl_nats is not None
     assert scheme.kl_nats is not None
     assert strict.kl_nats is not None
-    assert 0 < damage.kl_nats < LARGEST_DAMAGE_NATS[manifest.quantization]
+    assert 0 < damage.kl_nats < most_nats
     assert damage.kl_nats == pytest.approx(scheme.kl_nats, rel=0.1)
     assert strict.kl_nats < 0.2 * damage.kl_nats + 1e-9
 
@@ -53,7 +55,7 @@ def check_damage(manifest: Manifest) -> None:
 def test_the_artifact_costs_what_its_scheme_costs(
     embedded_bundle: ExportEmbedded, backend: str, quant: str
 ) -> None:
-    check_damage(open_bundle(embedded_bundle(backend, quant)))
+    check_damage(open_bundle(embedded_bundle(backend, quant)), LARGEST_DAMAGE_NATS[quant])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,8 @@ def test_settings_come_back_from_the_manifest(
 ) -> None:
     manifest = open_bundle(embedded_bundle(backend, quant))
     settings = settings_of(manifest)
-    assert (settings.backend, settings.quant, settings.context) == (backend, quant, 128)
+    assert (settings.backend, settings.quant) == (backend, quant)
+    assert settings.context == manifest.context_length
     assert manifest.group_size == (32 if quant in ("int4", "8da4w") else 0)
 
 
@@ -94,4 +97,5 @@ def test_a_trained_model_costs_what_its_scheme_costs(
 ) -> None:
     settings = ExportSettings(backend=backend, quant=quant, context=256)
     source = open_checkpoint(assets / "models" / "stories3M")
-    check_damage(export_checkpoint(source, settings, tmp_path / "bundle"))
+    manifest = export_checkpoint(source, settings, tmp_path / "bundle")
+    check_damage(manifest, LARGEST_DAMAGE_STORIES3M_NATS)
