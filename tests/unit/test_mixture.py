@@ -119,8 +119,8 @@ def test_texts_are_read_once_and_sketched(tmp_path: Path) -> None:
         [str(one), f"{other}:0.5"], tokenizer, samples=16, seq_len=32, seed=1
     )
     assert [len(p.training) for p in drawn.portions] == [11, 5]
-    shared = {tuple(s) for s in drawn.portions[0].training + drawn.portions[0].held_out}
-    assert not shared & {tuple(s) for s in drawn.portions[1].training}
+    # Of the other file's 40 texts 20 are in the first too: only the rest is there to draw from.
+    assert set(drawn.portions[1].documents) <= set(range(20))
     sketch = Sketch.from_record(json.loads(json.dumps(drawn.record()))["sketch"])
     used = [texts[i] for i in drawn.portions[0].documents]
     assert sketch.overlap(used).share == 1
