@@ -70,7 +70,8 @@ class RunResult:
         for outcome in self.outcomes:
             sentence = outcome.verdict.sentence if outcome.verdict else "not validated"
             lines += [outcome.name, f"  {sentence}", f"  {_measured(outcome)}"]
-        lines.append(f"report: {self.report_path}")
+        page = self.report_path.with_suffix(".html")
+        lines.append(f"report: {page if page.is_file() else self.report_path}")
         return "\n".join(lines)
 
 
