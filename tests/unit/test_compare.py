@@ -158,6 +158,8 @@ def test_report_files(tmp_path: Path) -> None:
     assert load_reports(path) == [made_report(STEADY)]
     with pytest.raises(BadRequestError, match="cannot read the report"):
         load_reports(tmp_path / "absent.json")
+    with pytest.raises(BadRequestError, match="is a folder, not a report"):
+        load_reports(tmp_path)
     path.write_text("{")
     with pytest.raises(BadRequestError, match="is not JSON"):
         load_reports(path)

@@ -46,6 +46,10 @@ def load_reports(path: Path) -> list[DeviceReport]:
     Raises:
         BadRequestError: no such file, or no report in it.
     """
+    if path.is_dir():
+        raise BadRequestError(
+            f"{path} is a folder, not a report", "two bundles are measured with --interleave"
+        )
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
