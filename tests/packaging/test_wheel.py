@@ -48,6 +48,16 @@ def test_the_wheel_carries_the_embedded_model_and_no_tests(wheel: Path) -> None:
     assert wheel.stat().st_size < 5_000_000
 
 
+def test_the_wheel_carries_every_file_of_its_packages(wheel: Path) -> None:
+    """Scripts for devices, the runner's sources, templates: what is no module is easily left out."""
+    listed = subprocess.run(
+        ["git", "ls-files", "toolchain", "runtime_py"],
+        check=True, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    with zipfile.ZipFile(wheel) as archive:
+        assert set(listed.stdout.split()) <= set(archive.namelist())
+
+
 def _closure(names: tuple[str, ...]) -> set[str]:
     """Distributions that `names` need, themselves included, without extras."""
     todo = list(names)
