@@ -49,7 +49,7 @@ def test_the_wheel_carries_the_embedded_model_and_no_tests(wheel: Path) -> None:
 
 
 def test_the_wheel_carries_every_file_of_its_packages(wheel: Path) -> None:
-    """Scripts for devices, the runner's sources, templates: what is no module is easily left out."""
+    """Device scripts, the runner's sources, templates: what is no module is easily left out."""
     listed = subprocess.run(
         ["git", "ls-files", "toolchain", "runtime_py"],
         check=True, capture_output=True, text=True, cwd=ROOT,
