@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 from runtime_py.schema import CheckReport, LaunchRecord, Reading
 from runtime_py.schema import Protocol as MeasuringProtocol
@@ -24,14 +24,16 @@ class Device(Protocol):
     emulated: bool
     """Whether the machine is an emulator, whose latency says nothing."""
 
-    def __enter__(self) -> Device: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
     def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
         """Bring what a bundle needs there; what is there already is not pushed again.

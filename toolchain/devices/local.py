@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
 
 import runtime_py
 from runtime_py import sensors
 from runtime_py.schema import CheckReport, LaunchRecord, Protocol, Reading, dumps
+from toolchain.devices import Device
 from toolchain.devices.answer import answered, failure, parse
 from toolchain.errors import InvalidMeasurementError
 from toolchain.progress import SILENT, Progress
@@ -21,7 +21,7 @@ TIMEOUT_S = 3600.0
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class LocalDevice:
+class LocalDevice(Device):
     """Runs `python -m runtime_py` with this interpreter."""
 
     uri = "local"
@@ -29,17 +29,6 @@ class LocalDevice:
 
     def __init__(self, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
-
-    def __enter__(self) -> LocalDevice:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
         """Nothing to push."""

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from runtime_py import native, sensors
 from runtime_py.bundle import open_bundle
@@ -24,6 +23,7 @@ from runtime_py.schema import (
     dumps,
 )
 from runtime_py.sensors import topology
+from toolchain.devices import Device
 from toolchain.devices.agent_zip import agent_bytes
 from toolchain.devices.answer import answered, failure, parse
 from toolchain.devices.killers import who_killed
@@ -57,7 +57,7 @@ class _Ready:
     """Its path; empty for an engine in Python."""
 
 
-class RemoteDevice:
+class RemoteDevice(Device):
     """A Raspberry Pi over ssh or a phone over adb.
 
     Args:
@@ -84,17 +84,6 @@ class RemoteDevice:
             shell.close()
             raise
         self.emulated = bool(self.place.emulator)
-
-    def __enter__(self) -> RemoteDevice:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
         """See `toolchain.devices.Device`."""

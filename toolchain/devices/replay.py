@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from runtime_py.schema import (
@@ -48,7 +47,7 @@ _ERRORS: dict[str, type[ParedownError]] = {
 T = TypeVar("T")
 
 
-class RecordingDevice:
+class RecordingDevice(Device):
     """Another device, whose requests and replies are written down as they happen.
 
     Args:
@@ -71,17 +70,6 @@ class RecordingDevice:
                 f"cannot write {path}: {error.strerror}", "choose another --record"
             ) from error
         self._write({"schema": SESSION_SCHEMA, "uri": self.uri, "emulated": self.emulated})
-
-    def __enter__(self) -> RecordingDevice:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
         """See `toolchain.devices.Device`."""
@@ -120,7 +108,7 @@ class RecordingDevice:
         self._file.flush()
 
 
-class ReplayDevice:
+class ReplayDevice(Device):
     """Answers what the recorded device answered, in the same order.
 
     Args:
@@ -138,17 +126,6 @@ class ReplayDevice:
         self.recorded_uri = str(header.get("uri", ""))
         self.emulated = header.get("emulated") is True
         self._next = 0
-
-    def __enter__(self) -> ReplayDevice:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
         """See `toolchain.devices.Device`."""

@@ -16,6 +16,7 @@ from toolchain import __version__
 from toolchain.errors import BadRequestError
 from toolchain.steps import RUN_RECORD, RUN_SCHEMA
 from toolchain.store import CHECKPOINT_RECORD
+from toolchain.validation.verdict import combined
 
 SUMMARY_SCHEMA = "paredown.summary/1"
 COMPARED = ("decode_tok_s", "prefill_tok_s", "ttft_ms", "peak_rss_bytes")
@@ -87,11 +88,7 @@ def _read(path: Path) -> Json:
 def _outcome(bundles: list[Json]) -> str:
     """`FAIL` if any bundle fails, `PASS` if all pass, null verdicts left aside."""
     outcomes = {b["verdict"]["outcome"] for b in bundles if b["verdict"]}
-    if not outcomes:
-        return "NOT VALIDATED"
-    if "FAIL" in outcomes:
-        return "FAIL"
-    return "PASS" if outcomes == {"PASS"} else "INCONCLUSIVE"
+    return combined(outcomes) if outcomes else "NOT VALIDATED"
 
 
 def _layers(record: Json | None, shapes: list[Json]) -> list[Json]:

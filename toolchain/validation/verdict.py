@@ -7,7 +7,7 @@ Torch-free. JSON goes through `runtime_py.schema` (`dumps`, `loads`), Markdown t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from runtime_py.schema import ModelIdentity, sha256_of_json, to_json
@@ -155,10 +155,15 @@ class Verdict:
 
 def overall(gates: Sequence[GateResult]) -> str:
     """PASS if every gate passes, FAIL if any fails, else INCONCLUSIVE."""
-    outcomes = {gate.outcome for gate in gates}
-    if outcomes == {PASS}:
+    return combined(gate.outcome for gate in gates)
+
+
+def combined(outcomes: Iterable[str]) -> str:
+    """PASS if all are, FAIL if any is, else INCONCLUSIVE."""
+    found = set(outcomes)
+    if found == {PASS}:
         return PASS
-    return FAIL if FAIL in outcomes else INCONCLUSIVE
+    return FAIL if FAIL in found else INCONCLUSIVE
 
 
 def verdict_sentence(bundle_name: str, gates: Sequence[GateResult]) -> str:
