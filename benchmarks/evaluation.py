@@ -18,8 +18,8 @@ import transformers
 from stories3m import ASSETS, CALIBRATION, EVALUATION
 from torch import Tensor, nn
 
-from runtime_py import sensors
 from runtime_py.schema import sha256_of_json
+from runtime_py.sensors import HERE, linux
 from toolchain import __version__
 from toolchain.calibrate.sources import encode, pieces, read_documents
 from toolchain.embedded import agreement_items
@@ -244,7 +244,7 @@ class Evaluation:
 
 def machine() -> str:
     """What the numbers of a run depend on: processor and threads."""
-    cpu = sensors.cpu_model().value
+    cpu = linux.cpu_model(HERE).value
     return f"{cpu}, {platform.system()} {platform.machine()}, {torch.get_num_threads()} thread(s)"
 
 

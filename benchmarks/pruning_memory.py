@@ -339,11 +339,11 @@ def machine() -> dict[str, Any]:
     import torch
     import transformers
 
-    from runtime_py import sensors
+    from runtime_py.sensors import HERE, linux
     from toolchain import __version__
 
     return {
-        "machine": f"{sensors.cpu_model().value}, {platform.system()} {platform.machine()}",
+        "machine": f"{linux.cpu_model(HERE).value}, {platform.system()} {platform.machine()}",
         "paredown": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,

@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import SILENT, Progress
+from toolchain.pruning import search
 from toolchain.pruning.drop import LayerStage
 from toolchain.pruning.layers import LayerStore
 from toolchain.pruning.request import check_request
@@ -200,6 +201,29 @@ def test_auto_takes_the_best_of_its_drafts(dense: Checkpoint, tmp_path: Path) ->
     assert record["shapes"]["after"]["block_parameters"] <= limit
     text = (result.path / "paredown.json").read_text()
     assert json.loads(text)["drafts"] == drafts
+
+
+def test_finals_are_drafted_from_all_of_the_text(
+    dense: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few samples mislead; here the few are so few that they do."""
+    monkeypatch.setattr(search, "DRAFT_SAMPLES", 2)
+    open_ = {"importance": "auto", "recovery": "auto", "allocation": "auto", "samples": 16}
+    record = prune(dense, tmp_path, **open_).record
+    finals = [draft for draft in record["drafts"] if draft["samples"] > 2]
+    assert 2 <= len(finals) <= 4
+    assert record["drafts"][-len(finals) :] == finals
+    best = min(finals, key=lambda draft: draft["held_out_kl"])
+    assert {name: record[name] for name in ("importance", "allocation")} == {
+        name: best[name] for name in ("importance", "allocation")
+    }
+    assert record["shapes"]["after"]["layers"] == best["shapes"]
+
+    def answer(draft: dict[str, Any]) -> dict[str, Any]:
+        return {k: v for k, v in draft.items() if k not in ("samples", "held_out_kl")}
+
+    without_a_search = answer(record["drafts"][0])
+    assert without_a_search in [answer(draft) for draft in finals]
 
 
 @pytest.mark.parametrize("most", [0, 2])

@@ -10,6 +10,7 @@ from toolchain.pruning.effort import (
     MOST_DRAFTS,
     affordable_drafts,
     draft_operations,
+    finalists,
     tunes_masks,
 )
 from toolchain.recipe import PruneSettings
@@ -58,3 +59,8 @@ def test_what_is_asked_for_is_done_whatever_it_takes(asked: int) -> None:
 
 def test_wider_layers_are_more_work() -> None:
     assert draft_operations(LARGE, PruneSettings()) > 100 * draft_operations(SMALL, PruneSettings())
+
+
+@pytest.mark.parametrize(("drafts", "count"), [(0, 0), (4, 0), (10, 2), (24, 4), (1000, 4)])
+def test_finals_are_less_work_than_the_search(drafts: int, count: int) -> None:
+    assert finalists(drafts) == count

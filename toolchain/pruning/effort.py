@@ -14,6 +14,10 @@ DRAFT_SAMPLES = 64
 MOST_DRAFTS = 24
 FEWEST_DRAFTS = 3
 """Fewer say nothing."""
+MOST_FINALISTS = 4
+"""Best choices of a search that are drafted again from all of the text."""
+DRAFTS_PER_FINALIST = 5
+"""Fewer drafts than that for each would make the finals more work than the search."""
 MASK_PASSES = 4
 """Passes of joint mask tuning over the calibration text."""
 BATCH_SEQUENCES = 8
@@ -47,6 +51,11 @@ def affordable_drafts(spec: ModelSpec, settings: PruneSettings, device: str) -> 
         return settings.drafts
     count = int(AFFORDABLE[device] // draft_operations(spec, settings))
     return min(count, MOST_DRAFTS) if count >= FEWEST_DRAFTS else 0
+
+
+def finalists(drafts: int) -> int:
+    """How many choices of a search with that many drafts are drafted from all of the text."""
+    return min(MOST_FINALISTS, drafts // DRAFTS_PER_FINALIST)
 
 
 def mask_operations(spec: ModelSpec, settings: PruneSettings) -> float:

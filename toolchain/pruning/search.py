@@ -3,7 +3,8 @@
 A draft prunes every layer towards one target, unjudged, from part of the calibration text: a
 fraction of the work of a full run. The search goes one question after the other (the split between
 attention and MLP, layers, widths, importance, recovery) and keeps an answer only if it lowers
-held-out KL.
+held-out KL. Part of the text can mislead: the best drafts and the answer that needs no search are
+drafted once more from all of it, and the least held-out KL of these is the choice.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from toolchain.errors import BadRequestError
 from toolchain.pruning.allocate import counted, uniform_shapes
 from toolchain.pruning.allocation import Allocator, Weights
 from toolchain.pruning.drop import Dropped, LayerStage
-from toolchain.pruning.effort import DRAFT_SAMPLES, affordable_drafts
+from toolchain.pruning.effort import DRAFT_SAMPLES, affordable_drafts, finalists
 from toolchain.pruning.gradients import DenseModel, GradientPass, GradientStore, collect_gradients
 from toolchain.pruning.stream import Method, Pruner
 from toolchain.pruning.structure import (
@@ -65,10 +66,13 @@ class Draft:
 
     choice: Choice
     held_out_kl: float
+    samples: int
+    """How many calibration samples it was made from."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**self.choice.to_json(), "held_out_kl": self.held_out_kl}
+        values = {"samples": self.samples, "held_out_kl": self.held_out_kl}
+        return {**self.choice.to_json(), **values}
 
 
 class Search:
@@ -82,8 +86,10 @@ class Search:
         self._known: dict[str, float] = _read(self._file)
         self._gradients: GradientStore | None = None
         self._drafts = affordable_drafts(self._spec, self._settings, bench.device)
+        self._samples = len(bench.samples.training)
+        self._few = min(DRAFT_SAMPLES, self._samples)
         self.tried: dict[str, Draft] = {}
-        """Every draft, by the JSON of its choice, in the order in which it was made."""
+        """Every draft, by the JSON of its choice and samples, in the order in which it was made."""
 
     @cached_property
     def _stage(self) -> LayerStage:
@@ -93,8 +99,8 @@ class Search:
         """The choice to prune with."""
         settings = self._settings
         structure = self._default(fewest_dropped(self._spec, settings))
-        choice = Choice(structure, settings.matched_importance, settings.first_recovery, UNIFORM)
-        choice = self._with_best_split(choice)
+        first = Choice(structure, settings.matched_importance, settings.first_recovery, UNIFORM)
+        choice = self._with_best_split(first)
         if settings.layers == "auto" and self._drafts:
             choice = self._with_fewer_layers(choice)
         if settings.layout == "adaptive":
@@ -108,7 +114,7 @@ class Search:
         if settings.recovery == "auto":
             others = [replace(choice, recovery=name) for name in OTHER_RECOVERIES]
             choice = self._best_of([choice, *others])
-        return choice
+        return self._final(choice, first)
 
     def method(self, choice: Choice) -> Method:
         """The method of `choice`, with gradients where its importance needs them."""
@@ -121,9 +127,18 @@ class Search:
         if len(different) == 1:
             return different[0]
         left = max(self._drafts - len(self.tried), 0)
-        new = [choice for choice in different if _key(choice) not in self.tried][left:]
+        new = [choice for choice in different if _key(choice, self._few) not in self.tried][left:]
         affordable = [choice for choice in different if choice not in new]
         return min(affordable, key=self._draft) if len(affordable) > 1 else different[0]
+
+    def _final(self, choice: Choice, first: Choice) -> Choice:
+        """The best of the search's answer, the answer without one and the next best drafts."""
+        count = finalists(self._drafts)
+        if self._samples == self._few or count < 2 or not self.tried:
+            return choice
+        ranked = sorted(self.tried.values(), key=lambda draft: draft.held_out_kl)
+        candidates = dict.fromkeys([choice, first, *(draft.choice for draft in ranked)])
+        return min(list(candidates)[:count], key=lambda one: self._draft(one, self._samples))
 
     def _with_fewer_layers(self, choice: Choice) -> Choice:
         """One layer less as long as that helps and what is left is still above the budget."""
@@ -210,19 +225,20 @@ class Search:
         stage: Dropped = self._stage.dropped(dropped)
         return default_structure(self._spec, stage.kept, self._settings, stage.scales)
 
-    def _draft(self, choice: Choice) -> float:
-        """Held-out KL of a draft of `choice`."""
-        key = _key(choice)
+    def _draft(self, choice: Choice, samples: int | None = None) -> float:
+        """Held-out KL of a draft of `choice`; `samples`: from more than the usual few."""
+        samples = samples or self._few
+        key = _key(choice, samples)
         if key not in self.tried:
             if key not in self._known:
-                self._known[key] = self._drafted(choice)
+                self._known[key] = self._drafted(choice, samples)
                 write_json(self._file, self._known)
-            self.tried[key] = Draft(choice, self._known[key])
+            self.tried[key] = Draft(choice, self._known[key], samples)
         return self.tried[key].held_out_kl
 
-    def _drafted(self, choice: Choice) -> float:
+    def _drafted(self, choice: Choice, samples: int) -> float:
         method = self.method(choice)
-        pruner = Pruner(self._bench, choice.structure, method, samples=DRAFT_SAMPLES)
+        pruner = Pruner(self._bench, choice.structure, method, samples=samples)
         pruner.run(self._bench.progress, f"draft {len(self.tried) + 1}")
         return pruner.divergence()
 
@@ -255,8 +271,8 @@ def _neighbours(shape: LayerShape, shapes: Sequence[LayerShape]) -> list[LayerSh
     return [other for other in shapes if heads(other) in near]
 
 
-def _key(choice: Choice) -> str:
-    return json.dumps(choice.to_json(), sort_keys=True)
+def _key(choice: Choice, samples: int) -> str:
+    return json.dumps({**choice.to_json(), "samples": samples}, sort_keys=True)
 
 
 def _read(file: Path) -> dict[str, float]:
