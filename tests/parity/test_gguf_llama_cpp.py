@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from adaptive_checkpoint import write_adaptive
-from tiny_checkpoint import write_checkpoint
+from gguf_checkpoint import write_adaptive, write_checkpoint
 
 from toolchain import gguf, prune
 from toolchain.calibrate.sources import read_documents

@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from adaptive_checkpoint import write_adaptive
-from tiny_checkpoint import write_checkpoint
+from gguf_checkpoint import write_adaptive, write_checkpoint
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn.functional import linear, scaled_dot_product_attention, silu

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_checkpoint
 import torch
-from adaptive_checkpoint import KEPT, write_adaptive
-from tiny_checkpoint import write_checkpoint
+from adaptive_checkpoint import KEPT
+from gguf_checkpoint import write_adaptive, write_checkpoint
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from toolchain import gguf as write
@@ -286,3 +287,11 @@ def test_the_command(adaptive: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(arguments) == 0  # what paredown wrote it may replace
     assert main([*arguments, "--type", "q8"]) == 2
     assert "did you mean 'q8_0'" in capsys.readouterr().err
+
+
+def test_a_vocabulary_without_merges_is_refused(tmp_path: Path) -> None:
+    """llama.cpp does not load it."""
+    source = tiny_checkpoint.write_checkpoint(tmp_path / "m")
+    with pytest.raises(BadRequestError, match="without merges"):
+        write(source, out=tmp_path / "m.gguf")
+    assert not (tmp_path / "m.gguf").exists()

@@ -84,6 +84,8 @@ def read_vocabulary(
     merges = [tuple(m.split(" ", 1)) if isinstance(m, str) else tuple(m) for m in model["merges"]]
     tokens, kinds = _tokens(tokenizer, size)
     fallback = bool(model.get("byte_fallback"))
+    if not merges and not fallback:
+        raise _unknown(name, "a BPE tokenizer without merges")
     unknown = model.get("unk_token")
     bos, eos = special_ids
     return Vocabulary(
