@@ -59,6 +59,10 @@ class Engine(Protocol):
         """Append one token; logits [vocab_size] after it. Raises as `prefill`."""
         ...
 
+    def rewind(self, position: int) -> None:
+        """Keep the first `position` tokens of the KV cache, at most all that are in it."""
+        ...
+
     def reset(self) -> None:
         """Empty the KV cache."""
         ...

@@ -52,6 +52,10 @@ class FakeEngine:
         """Append one token; vocab_size logits."""
         return self.prefill([token_id])[0]
 
+    def rewind(self, position: int) -> None:
+        """Keep the first `position` tokens."""
+        self._position = position
+
     def reset(self) -> None:
         """Forget everything."""
         self._position = 0

@@ -109,11 +109,15 @@ class NativeEngine:
         """Append one token; logits float32 [vocab_size]."""
         return self.prefill_last((token_id,))
 
+    def rewind(self, position: int) -> None:
+        """Keep the first `position` tokens of the KV cache, at most all that are in it."""
+        self._send(f"rewind {position}")
+        self._answer()
+        self._position = position
+
     def reset(self) -> None:
         """Start again at position 0."""
-        self._send("reset")
-        self._answer()
-        self._position = 0
+        self.rewind(0)
 
     def close(self) -> None:
         """End the child; the engine cannot be used afterwards."""

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "failure.h"
 #include "process.h"
 
 namespace runner {
@@ -54,6 +55,14 @@ const float* Model::append(const std::vector<int64_t>& tokens) {
   const float* row = nullptr;
   append(tokens, [&](Logits logits) { row = logits.rows + (logits.count - 1) * vocab_size_; });
   return row;
+}
+
+void Model::rewind(int64_t position) {
+  if (position < 0 || position > position_) {
+    throw Failure("position " + std::to_string(position) + " is not within the " +
+                  std::to_string(position_) + " tokens that the cache holds");
+  }
+  position_ = position;
 }
 
 Model::Logits Model::call(const int64_t* tokens, int64_t count) {

@@ -31,7 +31,9 @@ class Model {
   // Appends tokens; the logits [vocab_size] after the last one, valid until the next call.
   const float* append(const std::vector<int64_t>& tokens);
 
-  // What the cache held is overwritten before it is read.
+  // Keeps the first `position` tokens; what the cache held after them is overwritten before it is
+  // read. Throws Failure for more tokens than there are.
+  void rewind(int64_t position);
   void reset() { position_ = 0; }
 
   int64_t position() const { return position_; }

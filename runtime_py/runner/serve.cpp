@@ -1,5 +1,5 @@
-// serve: an engine over pipes. Requests are lines on stdin: "append 3 1 4", "append-last 3 1 4" or
-// "reset"; the end of stdin ends the process. Each answer on stdout is one line of JSON; that of an
+// serve: an engine over pipes. Requests are lines on stdin: "append 3 1 4", "append-last 3 1 4",
+// or "rewind 2" (keep the first two tokens); the end of stdin ends the process. Each answer on stdout is one line of JSON; that of an
 // append, {"rows":R}, is followed by R * vocab_size float32 in the machine's byte order: the logits
 // after every token, or after the last. A request that cannot be served is answered with
 // {"error":...,"exit_code":...}; a runtime that fails between two parts of one append ends the
@@ -21,7 +21,7 @@ namespace {
 std::vector<int64_t> tokens_of(std::istringstream& words) {
   std::vector<int64_t> tokens;
   for (int64_t token; words >> token;) tokens.push_back(token);
-  if (!words.eof()) throw Failure("append takes token ids");
+  if (!words.eof()) throw Failure("not a list of integers");
   return tokens;
 }
 
@@ -53,8 +53,10 @@ void answer(Model& model, const std::string& line) {
     const float* row = model.append(tokens_of(words));
     announce(1);
     write_rows(row, 1, model);
-  } else if (command == "reset") {
-    model.reset();
+  } else if (command == "rewind") {
+    const std::vector<int64_t> kept = tokens_of(words);
+    if (kept.size() != 1) throw Failure("rewind takes one position");
+    model.rewind(kept[0]);
     say("{}");
   } else {
     throw Failure("unknown request '" + command + "'");

@@ -212,6 +212,9 @@ class _Wrapped:
     def step(self, token_id: int) -> NDArray[np.float32]:
         return self.inner.step(token_id)
 
+    def rewind(self, position: int) -> None:
+        self.inner.rewind(position)
+
     def reset(self) -> None:
         self.inner.reset()
 
@@ -230,7 +233,7 @@ class _OffByOne(_Wrapped):
     def prefill(self, token_ids: Sequence[int]) -> NDArray[np.float32]:
         rows = self.inner.prefill(token_ids)
         if len(token_ids) > 1:
-            self.inner.rewind(self.inner.position - 1)  # type: ignore[attr-defined]
+            self.inner.rewind(self.inner.position - 1)
             self._behind = True
         return rows
 
@@ -252,7 +255,7 @@ class _Stale(_Wrapped):
 
     def reset(self) -> None:
         self._left = min(self.inner.position, 1)
-        self.inner.rewind(self._left)  # type: ignore[attr-defined]
+        self.inner.rewind(self._left)
 
 
 def test_an_off_by_one_position_after_prefill(

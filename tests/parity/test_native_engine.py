@@ -112,6 +112,16 @@ def test_reset_forgets(engine: NativeEngine) -> None:
     np.testing.assert_array_equal(engine.prefill(IDS), first)
 
 
+def test_rewinding_keeps_the_start(engine: NativeEngine) -> None:
+    first = engine.prefill(IDS)
+    engine.rewind(2)
+    assert engine.position == 2
+    np.testing.assert_allclose(engine.prefill(IDS[2:]), first[2:], atol=1e-4)
+    with pytest.raises(ParedownError, match="not within"):
+        engine.rewind(len(IDS) + 1)
+    assert engine.position == len(IDS)
+
+
 def test_refusals_leave_the_engine_usable(engine: NativeEngine) -> None:
     first = engine.prefill(IDS)
     for tokens, words in (([], "no tokens"), ([-1], "vocabulary"), ([10**6], "vocabulary")):
@@ -122,7 +132,7 @@ def test_refusals_leave_the_engine_usable(engine: NativeEngine) -> None:
 
 
 def test_an_unknown_request_is_answered(engine: NativeEngine) -> None:
-    for line, words in (("turn", "unknown request 'turn'"), ("append 1 x", "token ids")):
+    for line, words in (("turn", "unknown request 'turn'"), ("append 1 x", "list of integers")):
         engine._send(line)
         with pytest.raises(ParedownError, match=words):
             engine._answer()
@@ -310,8 +320,8 @@ def test_the_other_phases(
             "leaves no prompt",
         ),
         (
-            [*MEASURE, "--generate", "1", "--cores", "1023"],
-            "cores was refused",
+            [*MEASURE, "--generate", "1", "--cores", "5000"],
+            "there is no core 5000",
         ),
     ],
 )

@@ -60,6 +60,10 @@ class Faulty:
         self.history.append(token_id)
         return self.engine.step(token_id)
 
+    def rewind(self, position: int) -> None:
+        del self.history[position:]
+        self.engine.rewind(position)
+
     def reset(self) -> None:
         self.history = []
         self.engine.reset()

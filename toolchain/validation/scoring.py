@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,15 +50,6 @@ class TokenScorer(Protocol):
         self, prompt: list[int], max_new_tokens: int, done: Callable[[list[int]], bool]
     ) -> list[int]:
         """The greedy continuation, until it is long enough, fills the context, or is `done`."""
-        ...
-
-
-@runtime_checkable
-class Rewindable(Protocol):
-    """An engine that can forget the end of its cache, so that a shared start is run once."""
-
-    def rewind(self, position: int) -> None:
-        """Keep the first `position` tokens of the KV cache."""
         ...
 
 
@@ -142,11 +133,8 @@ class EngineScorer:
             shared += 1
         if shared == len(self._cached):
             return shared
-        if isinstance(self._engine, Rewindable):
-            self._engine.rewind(shared)
-            return shared
-        self._engine.reset()
-        return 0
+        self._engine.rewind(shared)
+        return shared
 
 
 class TorchScorer:
