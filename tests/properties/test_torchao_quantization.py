@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny_checkpoint
 from torch import Tensor, nn
 
-from toolchain.exporting.torchao_quantization import quantize_
+from toolchain.exporting.torchao_quantization import quantize_, weights_at_hand
 from toolchain.model import families
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.quiet import quiet
@@ -94,3 +94,21 @@ def test_only_what_was_asked_for_changes(checkpoint: Checkpoint) -> None:
     for name, parameter in before.named_parameters():
         if "norm" in name:
             assert torch.equal(parameter, after.get_parameter(name))
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_weights_at_hand_change_nothing_and_leave_nothing(
+    checkpoint: Checkpoint, bits: int
+) -> None:
+    model = checkpoint.load()
+    quantize_(model, checkpoint.spec, linear_bits=8, table_bits=bits, group_size=32)
+    ids = torch.tensor([[1, 5, 9, 2]])
+    made = {name: set(vars(weight)) for name, weight in model.named_parameters()}
+    with torch.no_grad():
+        expected = model(ids).logits
+        with weights_at_hand(model):
+            first = families.head(model).weight
+            assert first.dequantize() is first.dequantize()
+            found = model(ids).logits
+    assert torch.equal(found, expected)
+    assert {name: set(vars(weight)) for name, weight in model.named_parameters()} == made

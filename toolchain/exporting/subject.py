@@ -18,6 +18,7 @@ from toolchain.calibrate.sources import encode
 from toolchain.embedded import documents
 from toolchain.exporting.backend import backend_of
 from toolchain.exporting.golden import CASES, golden_cases
+from toolchain.exporting.torchao_quantization import weights_at_hand
 from toolchain.exporting.wrapper import Decoder
 from toolchain.exporting.written import Written
 from toolchain.recipe import ExportSettings
@@ -79,8 +80,9 @@ class LanguageModel:
         backend = backend_of(settings.backend)
         most = min(backend.MAX_PREFILL_TOKENS, settings.context)
         self._calls = call_tokens(settings.backend, settings.quant, most)
-        self.golden_cases = golden_cases(model, tokenizer, texts, settings, self._calls)
-        expected = [expected_logits(model, ids, self._calls) for ids in sequences]
+        with weights_at_hand(model):
+            self.golden_cases = golden_cases(model, tokenizer, texts, settings, self._calls)
+            expected = [expected_logits(model, ids, self._calls) for ids in sequences]
         self._expected = with_originals(expected, originals)
         self._model: nn.Module | None = model
 

@@ -6,6 +6,9 @@ the input of each linear layer to 8 bits per token while it runs.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,6 +62,31 @@ def quantize_(
         table: Any = families.embedding(model)
         table.weight = _rounded(table.weight, table_bits, group_size, None)
         table.padding_idx = None  # ExecuTorch fuses the lookup in a rounded table only without
+
+
+@contextmanager
+def weights_at_hand(model: nn.Module) -> Iterator[None]:
+    """Within, the rounded weights of `model` are kept as floats too, instead of made at each use.
+
+    Generating token by token uses every weight many times; results are the same bit for bit. For
+    that long the weights take another four bytes each.
+    """
+    rounded: list[Any] = [weight for weight in model.parameters() if _is_rounded(weight)]
+    for weight in rounded:
+        weight.dequantize = partial(_at_hand, weight.dequantize())
+    try:
+        yield
+    finally:
+        for weight in rounded:
+            del weight.dequantize
+
+
+def _is_rounded(weight: Tensor) -> bool:
+    return hasattr(weight, "qdata")
+
+
+def _at_hand(weight: Tensor) -> Tensor:
+    return weight
 
 
 def _rounded(weight: Tensor, bits: int, group_size: int, activation: str | None) -> nn.Parameter:
