@@ -286,11 +286,13 @@ def _record(
     )
 
 
-def launch_facts(trace: Sequence[Snapshot]) -> dict[str, Reading]:
+def launch_facts(
+    trace: Sequence[Snapshot], source: sensors.Source = sensors.HERE
+) -> dict[str, Reading]:
     """Every sensor now, and the energy of the launch that `trace` is of."""
-    facts = sensors.read_all()
+    facts = sensors.read_all(source)
     if len(trace) > 1:
-        facts["launch_energy_joules"] = power.joules(trace, power.rapl_range_joules(sensors.HERE))
+        facts["launch_energy_joules"] = power.joules(trace, power.rapl_range_joules(source))
     return facts
 
 

@@ -1,12 +1,11 @@
 """One launch in the native runner, with this process's sensors around it.
 
-While the runner works this process sleeps: it wakes for the runner's end, and in a sustained launch
-every few seconds for a look at the sensors.
+While the runner works this process sleeps: it wakes for the runner's end, and every few seconds for
+a look at the sensors unless memory or a cold load is what is measured.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import select
 import subprocess
@@ -17,8 +16,8 @@ from pathlib import Path
 
 from runtime_py import native, sensors
 from runtime_py.errors import BrokenBundleError, InvalidMeasurementError
-from runtime_py.measure import SAMPLING_NS, check_protocol, drift_probe, launch_facts, workload
-from runtime_py.schema import LaunchRecord, Manifest, Protocol
+from runtime_py.measure import SAMPLING_NS, check_protocol, launch_facts, workload
+from runtime_py.schema import LaunchRecord, Manifest, Protocol, Snapshot
 
 
 def measure_native(
@@ -39,37 +38,28 @@ def measure_native(
     """
     check_protocol(protocol, manifest)
     affinity = sensors.use_cores(protocol.affinity, protocol.threads)
-    probes = protocol.phase == "time"
-    before = [drift_probe()] if probes else []
-    wall, monotonic = time.time_ns(), time.monotonic_ns()
     others = sensors.OtherWork()
-    trace = [sensors.snapshot(0)]
-    start = time.perf_counter_ns()
+    trace: list[Snapshot] = []
 
     def sample() -> None:
-        trace.append(sensors.snapshot(time.perf_counter_ns() - start))
+        trace.append(sensors.snapshot(time.clock_gettime_ns(time.CLOCK_BOOTTIME)))
 
+    sample()
     with tempfile.TemporaryDirectory() as folder:
         prompt = Path(folder, "prompt")
         prompt.write_text(" ".join(map(str, workload(bundle, manifest, protocol).tokens)) + "\n")
         command = native.measure_command(
             str(runner), str(manifest.model_path(bundle)), protocol, str(prompt)
         )
-        output = _output(command, Path(folder), sample if protocol.sustained_s else _nothing)
+        traced = protocol.phase in ("time", "sustained")
+        output = _output(command, Path(folder), sample if traced else None)
     sample()
-    jump = (time.time_ns() - wall) - (time.monotonic_ns() - monotonic)
     facts = launch_facts(trace) | {"other_work_cores": others.cores(), "cpu_affinity": affinity}
-    record = native.launch_record(output, facts, protocol.phase)
-    return dataclasses.replace(
-        record,
-        trace=trace,
-        drift_ns=[*before, drift_probe()] if probes else [],
-        clock_jump_ns=jump,
-    )
+    return native.launch_record(output, facts, protocol.phase, trace)
 
 
-def _output(command: list[str], folder: Path, look: Callable[[], None]) -> str:
-    """Standard output of the runner; `look` is called while it runs, now and then.
+def _output(command: list[str], folder: Path, look: Callable[[], None] | None) -> str:
+    """Standard output of the runner; `look`, if any, is called while it runs, now and then.
 
     Files, not pipes: nobody has to wake up to empty them.
     """
@@ -80,7 +70,8 @@ def _output(command: list[str], folder: Path, look: Callable[[], None]) -> str:
         )
         try:
             while not _ended(process, SAMPLING_NS / 1e9):
-                look()
+                if look is not None:
+                    look()
         finally:
             if process.poll() is None:
                 process.kill()
@@ -111,7 +102,3 @@ def _ended(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
     if ready:
         process.wait()
     return bool(ready)
-
-
-def _nothing() -> None:
-    """What a short launch looks at while it runs."""

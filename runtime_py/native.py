@@ -10,9 +10,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from runtime_py.errors import ParedownError
-from runtime_py.schema import CheckReport, LaunchRecord, Protocol, Reading, Sample, loads
+from runtime_py.schema import (
+    CheckReport,
+    LaunchRecord,
+    Protocol,
+    Reading,
+    Sample,
+    Snapshot,
+    loads,
+)
 
 ENGINE = "executorch-native"
+NS_PER_S = 1e9
 
 
 def measure_command(
@@ -45,6 +54,8 @@ def measure_command(
         command += ["--sustained-s", repr(protocol.sustained_s)]
     if protocol.phase in ("cold", "memory"):
         command.append(f"--{protocol.phase}")
+    if timed:
+        command.append("--drift")
     return command
 
 
@@ -53,13 +64,19 @@ def check_command(runner: str, bundle: str, threads: int = 1) -> list[str]:
     return [runner, "check", "--bundle", bundle, "--threads", str(threads)]
 
 
-def launch_record(output: str, device: dict[str, Reading], phase: str = "time") -> LaunchRecord:
+def launch_record(
+    output: str,
+    device: dict[str, Reading],
+    phase: str = "time",
+    trace: Sequence[Snapshot] = (),
+) -> LaunchRecord:
     """What `measure_command` printed.
 
     Args:
         output: its standard output.
         device: facts about the machine, read by the caller.
         phase: of the protocol.
+        trace: what the caller saw meanwhile, stamped with nanoseconds since the machine's boot.
 
     Raises:
         ParedownError: the output is not that of a finished launch.
@@ -75,10 +92,16 @@ def launch_record(output: str, device: dict[str, Reading], phase: str = "time") 
         )
     start, end = named["start"], named["end"]
     facts = dict(device)
-    for key in ("page_cache_resident", "cpu_affinity"):
-        if key in start:
-            known = start[key] is not None
-            facts.setdefault(key, Reading(start[key], "" if known else "the kernel does not say"))
+    if "page_cache_resident" in start:
+        share = start["page_cache_resident"]
+        reason = "" if share is not None else "the kernel does not say"
+        facts["page_cache_resident"] = Reading(share, reason)
+    affinity = Reading(start["cpu_affinity"], start["cpu_affinity_reason"])
+    facts.setdefault("cpu_affinity", affinity)
+    facts["engine_cpu_s"] = Reading(end["cpu_ns"] / NS_PER_S)
+    origin_ns = end["origin_boot_ns"]
+    if origin_ns is None:  # no repetition
+        origin_ns = trace[0].at_ns if trace else 0
     return LaunchRecord(
         load_ns=named["load"]["load_ns"],
         samples=[_sample(event) for event in events if _is_measured(event)],
@@ -91,7 +114,16 @@ def launch_record(output: str, device: dict[str, Reading], phase: str = "time") 
         anon_bytes=end.get("anon_bytes"),
         file_bytes=end.get("file_bytes"),
         base_rss_bytes=end.get("base_rss_bytes"),
+        trace=[Snapshot(seen.at_ns - origin_ns, seen.readings) for seen in trace],
+        drift_ns=end["drift_ns"],
+        clock_jump_ns=end["clock_jump_ns"],
     )
+
+
+def engine_cpu_s(record: LaunchRecord) -> float:
+    """Processor seconds of the runner of a launch."""
+    value = record.device["engine_cpu_s"].value
+    return value if isinstance(value, float) else 0.0
 
 
 def check_report(output: str) -> CheckReport:

@@ -14,7 +14,7 @@ namespace {
 constexpr const char* kHelp =
     "paredown-runner measure --model F --prompt-ids F --generate N [--threads N] [--repetitions N]\n"
     "                        [--warmup N] [--depth N] [--max-prefill N] [--sustained-s S] [--memory]\n"
-    "                        [--cold] [--cores N,N]\n"
+    "                        [--cold] [--cores N,N] [--drift]\n"
     "paredown-runner check   --bundle DIR [--threads N] [--max-prefill N]\n"
     "paredown-runner serve   --model F [--threads N] [--max-prefill N]\n"
     "paredown-runner info    [--model F]\n";
@@ -30,7 +30,7 @@ const Command kCommands[] = {
     {"measure", measure,
      {"model", "prompt-ids", "generate", "threads", "repetitions", "warmup", "depth", "max-prefill",
       "sustained-s", "cores"},
-     {"memory", "cold"}},
+     {"memory", "cold", "drift"}},
     {"check", check, {"bundle", "threads", "max-prefill"}, {}},
     {"serve", serve, {"model", "threads", "max-prefill"}, {}},
     {"info", info, {"model"}, {}},

@@ -96,7 +96,34 @@ void require_context(const Model& model, const Request& request) {
   }
 }
 
-void write_end(bool with_memory, const std::optional<int64_t>& base) {
+// What the machine did beside the engine, from the start of this process to its end.
+class Machine {
+ public:
+  explicit Machine(bool probes) : probes_(probes) {
+    if (probes_) before_ = drift_probe_ns();
+  }
+
+  // `origin`: when the first measured repetition began.
+  std::string facts(const std::optional<int64_t>& origin) const {
+    std::string drift;
+    if (probes_) drift = std::to_string(before_) + "," + std::to_string(drift_probe_ns());
+    const int64_t now = now_ns();
+    const int64_t jump = (wall_ns() - wall_) - (now - start_);
+    std::optional<int64_t> booted;
+    if (origin) booted = boot_ns() - (now - *origin);
+    return ",\"clock_jump_ns\":" + std::to_string(jump) +
+           ",\"cpu_ns\":" + std::to_string(cpu_ns()) + ",\"origin_boot_ns\":" + or_null(booted) +
+           ",\"drift_ns\":[" + drift + "]";
+  }
+
+ private:
+  bool probes_;
+  int64_t wall_ = wall_ns();
+  int64_t start_ = now_ns();
+  int64_t before_ = 0;
+};
+
+void write_end(bool with_memory, const std::optional<int64_t>& base, const std::string& machine) {
   const Memory memory = read_memory(with_memory);
   std::string line =
       "{\"event\":\"end\",\"peak_rss_bytes\":" + or_null(memory.peak_rss);
@@ -105,10 +132,11 @@ void write_end(bool with_memory, const std::optional<int64_t>& base) {
             ",\"anon_bytes\":" + or_null(memory.anonymous) +
             ",\"file_bytes\":" + or_null(memory.file) + ",\"base_rss_bytes\":" + or_null(base);
   }
-  say(line + "}");
+  say(line + machine + "}");
 }
 
-void repeat(Model& model, const Request& request, const Args& args) {
+// When the first measured repetition began.
+std::optional<int64_t> repeat(Model& model, const Request& request, const Args& args) {
   const int64_t warmup = args.integer_or("warmup", 0, 1);
   const int64_t repetitions = args.integer_or("repetitions", 0, 1);
   const double seconds = args.seconds_or("sustained-s", 0.0);
@@ -123,6 +151,7 @@ void repeat(Model& model, const Request& request, const Args& args) {
     if (!origin) origin = result.start;
     write(result, i, false, *origin);
   }
+  return origin;
 }
 
 std::string listed(const std::vector<int64_t>& numbers) {
@@ -137,22 +166,24 @@ int measure(const Args& args) {
   const std::string& path = args.text("model");
   const Request request = request_of(args);
   const int64_t threads = args.integer_or("threads", 1, 1);
-  if (args.has("cores")) use_cores(args.integers("cores"));
+  const std::string refused = args.has("cores") ? use_cores(args.integers("cores")) : "";
   std::string start = "{\"event\":\"start\"," + build_facts() +
                       ",\"threads\":" + std::to_string(threads) +
-                      ",\"cpu_affinity\":" + quoted(listed(available_cores()));
+                      ",\"cpu_affinity\":" + quoted(listed(available_cores())) +
+                      ",\"cpu_affinity_reason\":" + quoted(refused);
   if (args.has("cold")) {
     const std::optional<double> share = drop_pages(path);
     start += ",\"page_cache_resident\":" + (share ? exact(*share) : "null");
   }
   say(start + "}");
+  const Machine machine(args.has("drift"));
   set_threads(static_cast<int>(threads));
   const std::optional<int64_t> base = read_memory(false).rss;
   Model model(path, args.integer_or("max-prefill", 1, 0));
   require_context(model, request);
   say("{\"event\":\"load\",\"load_ns\":" + std::to_string(model.load_ns()) + "}");
-  repeat(model, request, args);
-  write_end(args.has("memory"), base);
+  const std::optional<int64_t> origin = repeat(model, request, args);
+  write_end(args.has("memory"), base, machine.facts(origin));
   return kExitOk;
 }
 

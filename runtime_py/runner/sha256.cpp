@@ -67,7 +67,25 @@ void finish(State& state, const uint8_t* rest, size_t size, uint64_t total_bytes
   for (size_t at = 0; at < end; at += 64) state.add(blocks + at);
 }
 
+std::string digest_of(const State& state) {
+  std::string digest;
+  for (const uint32_t word : state.words) {
+    char digits[9];
+    std::snprintf(digits, sizeof digits, "%08x", word);
+    digest += digits;
+  }
+  return digest;
+}
+
 }  // namespace
+
+std::string sha256_bytes(const uint8_t* bytes, size_t size) {
+  State state;
+  size_t at = 0;
+  for (; at + 64 <= size; at += 64) state.add(bytes + at);
+  finish(state, bytes + at, size - at, size);
+  return digest_of(state);
+}
 
 FileHash sha256_file(const std::string& path) {
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"),
@@ -85,13 +103,7 @@ FileHash sha256_file(const std::string& path) {
     if (size < buffer.size()) finish(state, buffer.data() + at, size - at, total);
   } while (size == buffer.size());
   if (std::ferror(file.get())) throw Failure("cannot read " + path);
-  std::string digest;
-  for (const uint32_t word : state.words) {
-    char digits[9];
-    std::snprintf(digits, sizeof digits, "%08x", word);
-    digest += digits;
-  }
-  return {static_cast<int64_t>(total), digest};
+  return {static_cast<int64_t>(total), digest_of(state)};
 }
 
 }  // namespace runner

@@ -85,18 +85,6 @@ def parse_temperatures(dump: str) -> dict[str, float]:
     }
 
 
-def parse_process_memory(dump: str) -> dict[str, int]:
-    """Bytes by `pss` and `rss` of `dumpsys meminfo PROCESS` (its TOTAL PSS, TOTAL RSS line)."""
-    found = re.findall(r"TOTAL (PSS|RSS):\s*([\d,]+)", dump)
-    return {name.lower(): int(kib.replace(",", "")) * 1024 for name, kib in found}
-
-
-def parse_system_memory(dump: str) -> dict[str, int]:
-    """Bytes by `total` and `free` of `dumpsys meminfo` (its Total RAM and Free RAM lines)."""
-    found = re.findall(r"^\s*(Total|Free) RAM:\s*([\d,]+)\s?[kK]", dump, re.MULTILINE)
-    return {name.lower(): int(kib.replace(",", "")) * 1024 for name, kib in found}
-
-
 def _status_reading(status: int | None) -> Reading:
     if status is None:
         return Reading(None, "dumpsys thermalservice does not say")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -44,9 +45,16 @@ def status_bytes(name: str, source: Source = HERE) -> int | None:
 
 
 def pss_bytes(source: Source = HERE) -> int | None:
-    """Pss of /proc/self/smaps_rollup; reading it takes milliseconds."""
+    """Pss of /proc/self/smaps_rollup; reading it takes milliseconds.
+
+    Kernels before 4.14 (Android 9 and older) list the mappings, but do not add them up.
+    """
     value = kibibytes(source, "proc/self/smaps_rollup", "Pss").value
-    return int(value) if isinstance(value, float) else None
+    if isinstance(value, float):
+        return int(value)
+    mappings = source.read("proc/self/smaps") or ""
+    sizes = re.findall(r"^Pss:\s*(\d+) kB$", mappings, re.MULTILINE)
+    return 1024 * sum(map(int, sizes)) if sizes else None
 
 
 def available_cores() -> int:

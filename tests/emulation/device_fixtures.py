@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,24 @@ def sshd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackSs
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def bare_sshd(tmp_path: Path, sshd: LoopbackSshd) -> Iterator[LoopbackSshd]:
+    """A device of the usual tools, without any Python."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for folder in ("/bin", "/usr/bin"):
+        for program in Path(folder).iterdir():
+            link = tools / program.name
+            if not program.name.startswith(("python", "pdb")) and not link.is_symlink():
+                link.symlink_to(program)
+    sshd.stop()
+    shutil.rmtree(sshd.folder)
+    server = LoopbackSshd(sshd.folder, path=str(tools), python=False)
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="module")

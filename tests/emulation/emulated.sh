@@ -87,7 +87,7 @@ start_phone() { # ROOT FOLDER
   ln -sf mksh "$root/usr/bin/sh"
   for name in $(chroot "$root" /usr/bin/toybox); do ln -s /usr/bin/toybox "$root/system/bin/$name"; done
   cp "$here"/phone/* "$root/system/bin/"
-  chmod 755 "$root"/system/bin/{getprop,dumpsys}
+  for name in "$here"/phone/*; do chmod 755 "$root/system/bin/${name##*/}"; done
   mount --bind "$root/data" "$root/data"
   hostname localhost
   chroot --userspec=2000:2000 --groups=2000 "$root" /usr/bin/env -i PATH=/system/bin \

@@ -2,8 +2,10 @@
 # Debian packages that the tests on emulated devices need; does nothing where they are installed, or
 # where this is no Debian or not root (those tests are then skipped, and say what is missing).
 set -euo pipefail
-packages=(openssh-client openssh-server adb qemu-user-static mmdebstrap iproute2 util-linux
-  g++ g++-aarch64-linux-gnu chromium)
+packages=(openssh-client openssh-server libfaketime adb qemu-user-static mmdebstrap iproute2 util-linux
+  g++ g++-aarch64-linux-gnu chromium
+  default-jdk-headless junit4 unzip aapt apksigner zipalign dexdump proguard-cli
+  android-framework-res)
 missing=()
 for package in "${packages[@]}"; do
   state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null || true)

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 HOST = "paredown-loopback"
@@ -33,15 +34,23 @@ class LoopbackSshd:
         folder: for keys, configuration and the device's folders.
         path: the PATH of the device.
         python: whether it has a virtual environment (this one) where `paredown doctor` makes one.
+        environment: further variables of the device.
     """
 
-    def __init__(self, folder: Path, path: str = STANDARD_PATH, python: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        path: str = STANDARD_PATH,
+        python: bool = True,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.cache = folder / "cache" / "paredown"
         self.lock = folder / "tmp" / "paredown.lock"
         self.port = _free_port()
         self.uri = f"ssh:{HOST}"
         self.path = path
+        self._environment = environment or {}
         self._process: subprocess.Popen[bytes] | None = None
         for name in ("cache", "data/paredown", "tmp", "bin", "keys"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -63,6 +72,7 @@ class LoopbackSshd:
             "XDG_DATA_HOME": self.folder / "data",
             "TMPDIR": self.folder / "tmp",
             "OMP_NUM_THREADS": 1,
+            **self._environment,
         }
         lines = [
             f"Port {self.port}",
@@ -120,6 +130,7 @@ class LoopbackSshd:
             f"  UserKnownHostsFile {self.folder / 'known_hosts'}\n  GlobalKnownHostsFile none\n"
         )
         client = self.folder / "bin" / "ssh"
+        client.unlink(missing_ok=True)  # it may be on the PATH already
         client.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -F {config} "$@"\n')
         client.chmod(0o755)
 

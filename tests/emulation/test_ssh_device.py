@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import venv
 from collections.abc import Iterator
@@ -164,24 +165,6 @@ def test_no_ssh_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _refused("ssh:pi@host", "there is no ssh here")
 
 
-@pytest.fixture
-def bare_sshd(tmp_path: Path, sshd: LoopbackSshd) -> Iterator[LoopbackSshd]:
-    """A device of the usual tools, without any Python."""
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for folder in ("/bin", "/usr/bin"):
-        for program in Path(folder).iterdir():
-            link = tools / program.name
-            if not program.name.startswith(("python", "pdb")) and not link.is_symlink():
-                link.symlink_to(program)
-    sshd.stop()
-    shutil.rmtree(sshd.folder)
-    server = LoopbackSshd(sshd.folder, path=str(tools), python=False)
-    server.start()
-    yield server
-    server.stop()
-
-
 def test_no_python(bare_sshd: LoopbackSshd, onnx_bundle: Path) -> None:
     with open_device(bare_sshd.uri) as device, pytest.raises(MissingError) as caught:
         device.prepare(onnx_bundle)
@@ -327,13 +310,31 @@ def test_a_lock_whose_owner_is_dead_is_taken(sshd: LoopbackSshd, owner: str) -> 
     assert not sshd.lock.exists()
 
 
-def test_a_lock_that_nobody_signed_counts_for_a_minute(sshd: LoopbackSshd) -> None:
+def test_a_lock_that_nobody_signs_is_taken(sshd: LoopbackSshd) -> None:
+    """After seconds, whatever the device's clock says about the lock's age."""
     sshd.lock.mkdir()
-    _refused(sshd.uri, "is in use by somebody who just came")
-    long_ago = time.time() - 120
-    os.utime(sshd.lock, (long_ago, long_ago))
+    in_an_hour = time.time() + 3600
+    os.utime(sshd.lock, (in_an_hour, in_an_hour))
+    start = time.monotonic()
     open_device(sshd.uri).close()
+    assert time.monotonic() - start >= 5
     assert not sshd.lock.exists()
+
+
+def test_a_lock_that_is_being_signed_counts(sshd: LoopbackSshd) -> None:
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    started = Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]
+    sshd.lock.mkdir()
+
+    def sign() -> None:
+        time.sleep(2)
+        (sshd.lock / "owner").write_text(f"{boot} {os.getpid()} {started}\nann@laptop\n")
+
+    thread = threading.Thread(target=sign)
+    thread.start()
+    _refused(sshd.uri, "is in use by ann@laptop")
+    thread.join()
+    assert sshd.lock.exists()
 
 
 def test_a_device_without_hard_links(bare_sshd: LoopbackSshd, onnx_bundle: Path) -> None:

@@ -16,11 +16,12 @@ from runtime_py.schema import LaunchRecord, Manifest, Protocol
 
 SMALL = Protocol(prompt_tokens=8, generated_tokens=2, repetitions=1, warmup=0, engine="native")
 SAID = """\
-{"event":"start","executorch":"1.5.1","runner":"1"}
+{"event":"start","executorch":"1.5.1","runner":"1","cpu_affinity":"0","cpu_affinity_reason":""}
 {"event":"load","load_ns":7}
 {"event":"sample","repetition":0,"warmup":false,"start_ns":0,"prefill_ns":5,"ttft_ns":6,\
 "token_ns":[1,2]}
-{"event":"end","peak_rss_bytes":9,"pss_bytes":8,"anon_bytes":4,"file_bytes":5,"base_rss_bytes":3}
+{"event":"end","peak_rss_bytes":9,"pss_bytes":8,"anon_bytes":4,"file_bytes":5,"base_rss_bytes":3,\
+"clock_jump_ns":1,"cpu_ns":5,"origin_boot_ns":null,"drift_ns":[3,4]}
 """
 
 
@@ -61,12 +62,15 @@ def test_a_launch(tmp_path: Path, bundle: Path, manifest: Manifest) -> None:
     assert record.load_ns == 7
     assert record.samples[0].token_ns == [1, 2]
     assert len(record.trace) == 2
-    assert len(record.drift_ns) == 2
+    assert (record.drift_ns, record.clock_jump_ns) == ([3, 4], 1)
+    assert "--drift" in (tmp_path / "arguments").read_text().split()
     assert record.device["cpu_affinity"].value
     memory = dataclasses.replace(SMALL, phase="memory")
     record = _measure(runner, bundle, manifest, memory)
-    assert (record.phase, record.anon_bytes, record.drift_ns) == ("memory", 4, [])
-    assert "--memory" in (tmp_path / "arguments").read_text()
+    assert (record.phase, record.anon_bytes) == ("memory", 4)
+    arguments = (tmp_path / "arguments").read_text().split()
+    assert "--memory" in arguments
+    assert "--drift" not in arguments
 
 
 def test_we_sleep_while_it_works(tmp_path: Path, bundle: Path, manifest: Manifest) -> None:

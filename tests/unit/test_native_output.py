@@ -13,7 +13,7 @@ from runtime_py import native
 from runtime_py.engines import open_engine
 from runtime_py.engines.native import NativeEngine, find_runner
 from runtime_py.errors import BadRequestError, MissingError, ParedownError
-from runtime_py.schema import Protocol, Reading, SchemaError
+from runtime_py.schema import Protocol, Reading, SchemaError, Snapshot
 from toolchain.errors import BadRequestError as Refused
 from toolchain.native import build_runner
 from toolchain.native.wheel import EXECUTORCH
@@ -21,7 +21,13 @@ from toolchain.native.wheel import EXECUTORCH
 ROOT = Path(__file__).parents[2]
 
 EVENTS = [
-    {"event": "start", "runner": "0.1.0+abc", "executorch": "1.5.1", "cpu_affinity": "0,1"},
+    {
+        "event": "start",
+        "runner": "0.1.0+abc",
+        "executorch": "1.5.1",
+        "cpu_affinity": "0,1",
+        "cpu_affinity_reason": "",
+    },
     {"event": "load", "load_ns": 77},
     {
         "event": "sample",
@@ -42,7 +48,14 @@ EVENTS = [
         "ttft_ns": 6,
         "token_ns": [2, 1],
     },
-    {"event": "end", "peak_rss_bytes": None},
+    {
+        "event": "end",
+        "peak_rss_bytes": None,
+        "clock_jump_ns": -4,
+        "cpu_ns": 2_500_000_000,
+        "origin_boot_ns": 1000,
+        "drift_ns": [7, 8],
+    },
 ]
 
 
@@ -55,12 +68,34 @@ def test_a_record_holds_the_measured_samples_only() -> None:
     assert [dataclasses.astuple(s) for s in record.samples] == [(5, 6, [2, 1], 3)]
     assert (record.load_ns, record.peak_rss_bytes, record.engine) == (77, None, native.ENGINE)
     assert record.engine_versions == {"executorch": "1.5.1", "paredown-runner": "0.1.0+abc"}
-    assert record.device == {"cpu": Reading("x"), "cpu_affinity": Reading("0,1")}
+    assert record.device == {
+        "cpu": Reading("x"),
+        "cpu_affinity": Reading("0,1"),
+        "engine_cpu_s": Reading(2.5),
+    }
+    assert (record.drift_ns, record.clock_jump_ns, record.trace) == ([7, 8], -4, [])
+    assert native.engine_cpu_s(record) == 2.5
+
+
+def test_a_trace_counts_from_the_first_repetition() -> None:
+    seen = [Snapshot(at, {"governor": "x"}) for at in (990, 1400)]
+    record = native.launch_record(_lines(EVENTS), {}, "time", seen)
+    assert [s.at_ns for s in record.trace] == [-10, 400]
+    # A launch without repetitions, such as a cold load, has no such moment.
+    last = {**EVENTS[-1], "origin_boot_ns": None}
+    record = native.launch_record(_lines([*EVENTS[:2], last]), {}, "cold", seen)
+    assert [s.at_ns for s in record.trace] == [0, 410]
+
+
+def test_a_binding_that_was_refused_is_said() -> None:
+    start = {**EVENTS[0], "cpu_affinity_reason": "binding to the cores was refused: no"}
+    record = native.launch_record(_lines([start, *EVENTS[1:]]), {})
+    assert record.device["cpu_affinity"] == Reading("0,1", "binding to the cores was refused: no")
 
 
 def test_the_callers_own_reading_wins() -> None:
     known = {"cpu_affinity": Reading("0-1")}
-    assert native.launch_record(_lines(EVENTS), known).device == known
+    assert native.launch_record(_lines(EVENTS), known).device["cpu_affinity"] == Reading("0-1")
 
 
 def test_an_unknown_residency_has_a_reason() -> None:

@@ -225,6 +225,13 @@ def test_memory_of_a_process(raspberry_pi: Path) -> None:
     assert sensors.pss_bytes(source) == 450 * 1024
 
 
+def test_an_old_kernel_does_not_add_up_the_pss(tmp_path: Path) -> None:
+    mapping = "00400000-00452000 r-xp 0 fd:00 1 /bin/x\nRss: 9 kB\nPss: {} kB\nSwapPss: 7 kB\n"
+    _write(tmp_path, {"proc/self/smaps": mapping.format(30) + mapping.format(4)})
+    assert sensors.pss_bytes(_source(tmp_path)) == 34 * 1024
+    assert sensors.pss_bytes(_source(tmp_path / "nothing")) is None
+
+
 def test_a_file_leaves_the_page_cache_and_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "weights"
     path.write_bytes(os.urandom(1 << 20))

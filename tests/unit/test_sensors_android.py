@@ -48,18 +48,6 @@ Current cooling devices from HAL:
 Temperature static thresholds from HAL:
 \tTemperatureThreshold{mType=3, mName=skin, mHotThrottlingThresholds=[NaN, 43.0]}
 """
-PROCESS = """\
- App Summary
-                       Pss(KB)                        Rss(KB)
-                        ------                         ------
-           Java Heap:     5256                          13000
-           TOTAL PSS:    61,234            TOTAL RSS:   123456       TOTAL SWAP PSS:       58
-"""
-SYSTEM = """\
-Total RAM: 7,654,320K (status normal)
- Free RAM: 3,210,000K (1,000K cached pss + 2K cached kernel)
- Used RAM: 4,000,000K
-"""
 
 
 def _phone(root: Path, battery: str = BATTERY, thermal: str = THERMAL) -> LocalSource:
@@ -90,12 +78,6 @@ def test_a_phone_that_says_little(tmp_path: Path) -> None:
 
 def test_a_scale_that_is_not_a_hundred() -> None:
     assert android.parse_battery("level: 30\nscale: 60\n").percent == 50
-
-
-def test_memory_dumps() -> None:
-    assert android.parse_process_memory(PROCESS) == {"pss": 61234 * 1024, "rss": 123456 * 1024}
-    assert android.parse_system_memory(SYSTEM) == {"total": 7654320 * 1024, "free": 3210000 * 1024}
-    assert android.parse_process_memory("No process found for: x") == {}
 
 
 @given(st.text(max_size=60))

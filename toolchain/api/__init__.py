@@ -6,6 +6,7 @@ Every function checks its request before any long work and raises only
 
 from __future__ import annotations
 
+from toolchain.api.android import android_bench, android_chat, android_install
 from toolchain.api.building import build_runner, export, gguf, prune
 from toolchain.api.judging import gate, report, validate
 from toolchain.api.measuring import (
@@ -20,6 +21,9 @@ from toolchain.api.measuring import (
 from toolchain.api.running import info, plan, run
 
 __all__ = [
+    "android_bench",
+    "android_chat",
+    "android_install",
     "build_runner",
     "compare_bundles",
     "compare_reports",

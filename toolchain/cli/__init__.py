@@ -32,6 +32,7 @@ VERBS = {
     "validate": "Prove a bundle against its dense model.",
     "gate": "Decide a verdict again, offline; for continuous integration.",
     "report": "Write what one or several runs found as a page, JSON and a model card.",
+    "android": "Install the Android app on a phone, measure with it, talk to it.",
     "runner": "Build the native runner of .pte bundles for a device.",
     "info": "Say what a checkpoint or a bundle is.",
     "devices": "List the devices to measure on.",

@@ -18,6 +18,10 @@ from toolchain.progress import Progress, Task
 from toolchain.quiet import NOISY_LOGGERS
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+ViaOption = Annotated[
+    str | None,
+    typer.Option(help="How an adb: device measures: runner, or app.  [default: runner]"),
+]
 
 
 def emit(result: Any, as_json: bool, text: str) -> None:

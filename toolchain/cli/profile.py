@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from toolchain.cli.output import JsonFlag, emit_text, progress_on_stderr
+from toolchain.cli.output import JsonFlag, ViaOption, emit_text, progress_on_stderr
 from toolchain.recipe import ProfileSettings
 
 EXAMPLES = (
@@ -28,6 +28,7 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
             "at the same time.  [default: local]"
         ),
     ] = None,
+    via: ViaOption = None,
     prompt_tokens: Annotated[
         str, Option("--prompt-tokens", "-p", help="Prompt length; 128,512 makes two rows.")
     ] = str(DEFAULT.prompt_tokens),
@@ -66,12 +67,14 @@ def command(  # noqa: PLR0913, PLR0917 - one parameter per option
 ) -> int:
     """Entry point; help texts come from the group."""
     from toolchain import api
+    from toolchain.devices import choose_way
     from toolchain.errors import EXIT_INVALID_MEASUREMENT, EXIT_OK
     from toolchain.profiling.output import render
     from toolchain.profiling.request import choose_output, grid, one_of_each, seconds
 
     form = choose_output(output, as_json)
-    devices = one_of_each(device or [DEFAULT.device], record)
+    devices = [choose_way(uri, via) for uri in device or [DEFAULT.device]]
+    devices = one_of_each(devices, record)
     fixed: dict[str, object] = {
         "repetitions": repetitions,
         "launches": launches,

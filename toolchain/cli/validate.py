@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from toolchain.cli.output import JsonFlag, emit, progress_on_stderr
+from toolchain.cli.output import JsonFlag, ViaOption, emit, progress_on_stderr
 from toolchain.recipe import ValidateSettings
 
 EXAMPLES = (
@@ -41,6 +41,7 @@ def command(  # noqa: PLR0913, PLR0917
     device: Annotated[
         str | None, Option(help="Also hold the golden cases there: local, ssh:..., adb:...")
     ] = DEFAULT.device,
+    via: ViaOption = None,
     out: Annotated[
         Path | None, Option(help="Write the verdict here (JSON, and Markdown beside it).")
     ] = None,
@@ -49,9 +50,15 @@ def command(  # noqa: PLR0913, PLR0917
     """Entry point; help texts come from the group."""
     from runtime_py.schema import to_json
     from toolchain import api
+    from toolchain.devices import choose_way
+    from toolchain.errors import BadRequestError
     from toolchain.validation.margins import parse_margins
     from toolchain.validation.verdict import verdict_markdown
 
+    if device is not None:
+        device = choose_way(device, via)
+    elif via is not None:
+        raise BadRequestError(f"--via {via} without a device", "name it: --device adb:SERIAL")
     margins = parse_margins(margin) if margin else dict(DEFAULT.margins)
     with progress_on_stderr() as progress:
         verdict = api.validate(

@@ -14,7 +14,9 @@ from toolchain.progress import SILENT, Progress
 if TYPE_CHECKING:
     from toolchain.devices.shell import Shell
 
-FORMS = "local, ssh:[user@]host[:port], adb:SERIAL, replay:FILE"
+FORMS = "local, ssh:[user@]host[:port], adb:SERIAL, app:SERIAL, replay:FILE"
+WAYS = ("runner", "app")
+"""How a phone measures: the native runner in its shell, or the installed app."""
 
 
 class Device(Protocol):
@@ -68,7 +70,8 @@ def open_device(uri: str, *, keep: bool = False, record: Path | None = None) -> 
     """The device that `uri` names, connected and held.
 
     Args:
-        uri: `local`, `ssh:[user@]host[:port]`, `adb:SERIAL` or `replay:FILE`.
+        uri: `local`, `ssh:[user@]host[:port]`, `adb:SERIAL`, `app:SERIAL` (the same phone, through
+            the installed app) or `replay:FILE`.
         keep: leave what is pushed on the device for the next time.
         record: write every request and reply here, for `replay:`.
 
@@ -84,6 +87,24 @@ def open_device(uri: str, *, keep: bool = False, record: Path | None = None) -> 
     return RecordingDevice(device, record)
 
 
+def choose_way(uri: str, via: str | None) -> str:
+    """The URI of the same device measured the way `via` says; None leaves it as it is.
+
+    Raises:
+        BadRequestError: no such way, or none of this device's.
+    """
+    scheme, _, rest = uri.partition(":")
+    if via is None:
+        return uri
+    if via not in WAYS:
+        raise BadRequestError(f"unknown way '{via}'", f"known: {', '.join(WAYS)}")
+    if scheme not in ("adb", "app"):
+        if via == "runner":
+            return uri
+        raise BadRequestError(f"no app measures on {uri}", "--via app is for adb:SERIAL")
+    return f"{'app' if via == 'app' else 'adb'}:{rest}"
+
+
 def open_shell(uri: str) -> Shell:
     """A shell on the device that `uri` names, connected; close it. Nobody is locked out.
 
@@ -96,7 +117,7 @@ def open_shell(uri: str) -> Shell:
         from toolchain.devices.ssh import SshShell, parse_address
 
         return SshShell(parse_address(rest))
-    if scheme == "adb":
+    if scheme in ("adb", "app"):
         from toolchain.devices.adb import AdbShell
 
         return AdbShell(rest)
@@ -119,6 +140,10 @@ def _open(uri: str, keep: bool) -> Device:
         from toolchain.devices.replay import ReplayDevice
 
         return ReplayDevice(Path(rest))
+    if scheme == "app":
+        from toolchain.devices.app import AppDevice
+
+        return AppDevice(open_shell(uri), keep)
     from toolchain.devices.remote import RemoteDevice
 
     return RemoteDevice(open_shell(uri), keep)

@@ -12,8 +12,9 @@ from typing import Any
 from runtime_py import sensors
 from runtime_py.schema import Reading
 from toolchain.devices import open_shell
+from toolchain.devices.package import PACKAGE, installed_app, why_not
 from toolchain.devices.place import OLDEST_PYTHON, Place, Python, look_around
-from toolchain.devices.readings import DumpedSource
+from toolchain.devices.readings import read_device
 from toolchain.devices.remote import INSTALL_ONNX
 from toolchain.devices.shell import Shell, run_script
 from toolchain.errors import MissingError
@@ -121,7 +122,7 @@ def _this_python() -> Python:
 
 
 def _examine(shell: Shell, place: Place) -> Checkup:
-    readings = sensors.read_all(DumpedSource(shell, place.arch))
+    readings = sensors.read_all(read_device(shell, place.arch))
     facts: dict[str, str] = {}
     lacks = []
     for line in run_script(shell, "doctor", [place.root]):
@@ -141,6 +142,7 @@ def _examine(shell: Shell, place: Place) -> Checkup:
         _can_push(free_bytes, lacks),
         _can_run_onnx(place),
         _can_run_pte(place),
+        *_can_run_in_app(shell, place),
         _measures_steadily(readings),
         *_slow_processor(features),
     ]
@@ -171,7 +173,8 @@ def _can_push(free_bytes: int | None, lacks: list[str]) -> Finding:
 def _can_run_onnx(place: Place) -> Finding:
     what = "run .onnx bundles"
     if place.system == "android":
-        return Finding(False, what, "no Python there", "export with --backend executorch")
+        fix = "measure through the app (--via app), or export with --backend executorch"
+        return Finding(False, what, "no Python there", fix)
     python = place.python
     if python is None:
         needed = ".".join(map(str, OLDEST_PYTHON))
@@ -198,6 +201,22 @@ def _can_run_pte(place: Place) -> Finding:
     except MissingError as error:
         return Finding(False, what, error.message, error.hint)
     return Finding(True, what, "with the native runner, which is built here and pushed")
+
+
+def _can_run_in_app(shell: Shell, place: Place) -> list[Finding]:
+    """Only of a phone."""
+    if place.system != "android":
+        return []
+    what = "run bundles in the app"
+    install = f"paredown android install --device {shell.uri}"
+    app = installed_app(shell)
+    if app is None:
+        return [Finding(False, what, f"{PACKAGE} is not installed", install)]
+    reason = why_not(app)
+    if reason:
+        return [Finding(False, what, reason, install)]
+    code = f" for {app.abi}" if app.abi else ""
+    return [Finding(True, what, f"{app.package} {app.version}{code}")]
 
 
 def _measures_steadily(readings: dict[str, Reading]) -> Finding:

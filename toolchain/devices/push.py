@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runtime_py.schema import MANIFEST_NAME, Manifest
 from toolchain.devices.shell import Shell, append_file, run_script
 from toolchain.errors import MissingError, ParedownError
 from toolchain.progress import Progress
@@ -27,6 +28,13 @@ class Item:
     """Where it goes, relative to the folder that is assembled; with '/'."""
     bytes: int
     sha256: str
+
+
+def bundle_items(bundle: Path, manifest: Manifest, manifest_sha256: str) -> list[Item]:
+    """Every file of a bundle, its manifest included."""
+    size = (bundle / MANIFEST_NAME).stat().st_size
+    items = [Item(bundle / e.path, e.path, e.bytes, e.sha256) for e in manifest.files]
+    return [*items, Item(bundle / MANIFEST_NAME, MANIFEST_NAME, size, manifest_sha256)]
 
 
 class Store:

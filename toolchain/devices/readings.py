@@ -1,4 +1,4 @@
-"""The sensors of a device behind a shell, all in one round trip."""
+"""The sensors of a device behind a shell: all of them in one round trip."""
 
 from __future__ import annotations
 
@@ -30,20 +30,21 @@ COMMANDS = (
 _HEAD = re.compile(r"^@(file|dir|run) (.+)$")
 
 
-class DumpedSource:
-    """What the device's files and commands said a moment ago; `runtime_py.sensors.Source`."""
+Texts = dict[tuple[str, str], str]
+"""By kind (`file`, `dir` or `run`) and path without its first slash, or command."""
 
-    def __init__(self, shell: Shell, arch: str) -> None:
+
+class DumpedSource:
+    """What a device's files and commands said a moment ago; `runtime_py.sensors.Source`.
+
+    Args:
+        texts: what they said.
+        arch: of the device.
+    """
+
+    def __init__(self, texts: Texts, arch: str) -> None:
+        self._texts = texts
         self._arch = arch
-        self._texts: dict[tuple[str, str], str] = {}
-        current: tuple[str, str] | None = None
-        for line in run_script(shell, "dump", [*PATTERNS, "--", *COMMANDS]):
-            head = _HEAD.match(line)
-            if head is not None:
-                current = (head[1], head[2].removeprefix("/"))
-                self._texts[current] = ""
-            elif current is not None:
-                self._texts[current] += line + "\n"
 
     def read(self, path: str) -> str | None:
         """A file's text, or None where it cannot be read."""
@@ -62,3 +63,21 @@ class DumpedSource:
     def own(self) -> dict[str, Reading]:
         """What no file says."""
         return {"machine": Reading(self._arch)}
+
+
+def read_device(shell: Shell, arch: str) -> DumpedSource:
+    """Ask the device for everything that a sensor is read from.
+
+    Raises:
+        MissingError: the connection broke.
+    """
+    texts: Texts = {}
+    current: tuple[str, str] | None = None
+    for line in run_script(shell, "dump", [*PATTERNS, "--", *COMMANDS]):
+        head = _HEAD.match(line)
+        if head is not None:
+            current = (head[1], head[2].removeprefix("/"))
+            texts[current] = ""
+        elif current is not None:
+            texts[current] += line + "\n"
+    return DumpedSource(texts, arch)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import signal
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from runtime_py import native, sensors
 from runtime_py.bundle import open_bundle
-from runtime_py.measure import workload
+from runtime_py.measure import launch_facts, workload
 from runtime_py.schema import (
     MANIFEST_NAME,
     CheckReport,
@@ -29,8 +31,9 @@ from toolchain.devices.answer import answered, failure, parse
 from toolchain.devices.killers import who_killed
 from toolchain.devices.local import THREAD_VARIABLES, TIMEOUT_S
 from toolchain.devices.place import OLDEST_PYTHON, Place, Python, look_around
-from toolchain.devices.push import Item
-from toolchain.devices.readings import DumpedSource
+from toolchain.devices.push import Item, bundle_items
+from toolchain.devices.readings import read_device
+from toolchain.devices.sampling import Sampler
 from toolchain.devices.session import Session
 from toolchain.devices.shell import Shell
 from toolchain.errors import BadRequestError, InvalidMeasurementError, MissingError
@@ -119,7 +122,7 @@ class RemoteDevice(Device):
 
     def facts(self) -> dict[str, Reading]:
         """See `toolchain.devices.Device`."""
-        return sensors.read_all(DumpedSource(self._shell, self.place.arch))
+        return sensors.read_all(read_device(self._shell, self.place.arch))
 
     def close(self) -> None:
         """See `toolchain.devices.Device`."""
@@ -135,9 +138,7 @@ class RemoteDevice(Device):
             return known
         runner = self._bring_runner(progress) if manifest.backend == "executorch" else ""
         agent = self._bring_agent(needs_onnx=not runner, progress=progress)
-        items = [Item(bundle / e.path, e.path, e.bytes, e.sha256) for e in manifest.files]
-        size = (bundle / MANIFEST_NAME).stat().st_size
-        items.append(Item(bundle / MANIFEST_NAME, MANIFEST_NAME, size, digest))
+        items = bundle_items(bundle, manifest, digest)
         name = f"bundle-{digest[:16]}"
         title = f"push {manifest.name} to {self.uri}"
         # The agent takes no symbolic links for files of a bundle; a phone's runner does.
@@ -169,7 +170,7 @@ class RemoteDevice(Device):
         if self.place.system == "android":
             raise MissingError(
                 f"{self.uri} runs no .onnx bundle: Android has no Python",
-                "export with --backend executorch",
+                "export with --backend executorch, or measure through the app: --via app",
             )
         if python is None:
             needed = ".".join(map(str, OLDEST_PYTHON))
@@ -202,18 +203,27 @@ class RemoteDevice(Device):
     def _measure_alone(
         self, bundle: Path, ready: _Ready, protocol: Protocol, deadline_s: float
     ) -> LaunchRecord:
-        """A launch on a device without Python: this machine reads the sensors, from outside."""
-        before = DumpedSource(self._shell, self.place.arch)
+        """A launch on a device without Python: a second shell reads the sensors."""
         tokens = workload(bundle, ready.manifest, protocol).tokens
         prompt = self._session.write("prompt", " ".join(map(str, tokens)) + "\n")
-        cores: list[int] = []
-        if protocol.affinity == "big":
-            cores = topology.big_cores(topology.cores(before), protocol.threads)
+        cores = topology.big_cores(self._cores, protocol.threads) * (protocol.affinity == "big")
         command = native.measure_command(
             ready.runner, f"{ready.folder}/{ready.manifest.model_file}", protocol, prompt, cores
         )
-        out = self._run("the runner", command, deadline_s)
-        return native.launch_record(out, self.facts(), protocol.phase)
+        if protocol.phase not in ("time", "sustained"):
+            out = self._run("the runner", command, deadline_s)
+            return native.launch_record(out, self.facts(), protocol.phase)
+        with contextlib.closing(Sampler(self._session, self.place.arch)) as sampler:
+            out = self._run("the runner", command, deadline_s)
+            looks = sampler.finish()
+        facts = launch_facts(looks.trace, read_device(self._shell, self.place.arch))
+        record = native.launch_record(out, facts, protocol.phase, looks.trace)
+        seen = looks.facts(native.engine_cpu_s(record))
+        return dataclasses.replace(record, device=record.device | seen)
+
+    @cached_property
+    def _cores(self) -> list[topology.Core]:
+        return topology.cores(read_device(self._shell, self.place.arch))
 
     def _with_environment(self, threads: int, command: list[str]) -> list[str]:
         # onnxruntime writes files of its own into the cache folder: let them go with the run's.

@@ -6,8 +6,9 @@ import getpass
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import IO
 
 from toolchain.devices.push import Item, Store
 from toolchain.devices.shell import (
@@ -17,6 +18,7 @@ from toolchain.devices.shell import (
     Shell,
     Stream,
     closing_stream,
+    listen,
     run_text,
     watch,
 )
@@ -75,7 +77,12 @@ class Session:
     def write(self, name: str, text: str) -> str:
         """A small file in the run's folder; its absolute path."""
         path = f"{self.run_folder}/{name}"
-        status, out = run_text(self._shell, "write", 'printf %s "$2" >"$1" 2>&1', [path, text])
+        content = text.encode()
+
+        def feed(sink: IO[bytes]) -> None:  # an argument must be below 128 KiB
+            sink.write(content)
+
+        status, out = run_text(self._shell, "write", 'cat >"$1" 2>&1', [path], feed=feed)
         if status != 0:
             raise MissingError(f"{self._shell.uri} cannot write {path}: {out.strip()}")
         return path
@@ -98,6 +105,35 @@ class Session:
         finally:
             self._engines.discard(stream)
 
+    def beside(self, name: str, arguments: Sequence[str]) -> Stream:
+        """Start `scripts/NAME.sh` in the run's folder, beside an engine; close it.
+
+        Raises:
+            MissingError: the device went away.
+        """
+        self._require_guard()
+        return Stream(self._shell, name, [self.run_folder, *arguments])
+
+    def talk(
+        self, arguments: Sequence[str], deadline_s: float, hear: Callable[[str], None]
+    ) -> int | None:
+        """As `run`, but every line of output goes to `hear` as it comes; the exit status.
+
+        None where the deadline stopped it.
+
+        Raises:
+            MissingError: the device went away.
+        """
+        self._require_guard()
+        limits = [str(max(1, round(deadline_s))), str(BEAT_S)]
+        stream = Stream(self._shell, "talk", [self.run_folder, *limits, *arguments])
+        self._engines.add(stream)
+        try:
+            with closing_stream(stream):
+                return listen(stream, deadline_s, hear)
+        finally:
+            self._engines.discard(stream)
+
     def close(self, keep: bool) -> None:
         """Stop engines of other threads, take away what was brought, let the device go."""
         for stream in list(self._engines):
@@ -115,7 +151,7 @@ class Session:
             return
         if word == "@held":
             raise MissingError(
-                f"{self._shell.uri} is in use by {rest or 'somebody who just came'}",
+                f"{self._shell.uri} is in use by {rest}",
                 "wait until that run ends",
             )
         if word == "@noroot":

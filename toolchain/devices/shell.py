@@ -225,16 +225,19 @@ class Stream:
         block, self._buffer = self._buffer[:count], self._buffer[count:]
         return block
 
+    def end_input(self) -> None:
+        """Close the script's standard input; what it says then can still be read."""
+        if self.process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+
     def alive(self) -> bool:
         """Whether the transport's process still runs."""
         return self.process.poll() is None
 
     def close(self, patience_s: float = 10.0) -> None:
         """End the script through its standard input, and the transport if that is not enough."""
-        for stream in (self.process.stdin,):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
+        self.end_input()
         try:
             self.process.wait(patience_s)
         except subprocess.TimeoutExpired:
@@ -297,4 +300,31 @@ def watch(stream: Stream, deadline_s: float) -> Ended:
         if time.monotonic() > last_resort:
             raise InvalidMeasurementError(
                 f"the engine's supervisor outlived its deadline of {deadline_s:g} s"
+            )
+
+
+def listen(stream: Stream, deadline_s: float, hear: Callable[[str], None]) -> int | None:
+    """The lines of a program that `scripts/talk.sh` runs, and its end.
+
+    Args:
+        stream: the running script.
+        deadline_s: as for `watch`.
+        hear: called with each line.
+
+    Returns:
+        Its exit status; None where the deadline stopped it.
+
+    Raises:
+        MissingError: the device went away.
+    """
+    last_resort = time.monotonic() + deadline_s + SILENCE_S
+    while True:
+        word, _, rest = stream.line(SILENCE_S).partition(" ")
+        if word == "@out":
+            hear(rest.removesuffix("."))
+        elif word == "@end":
+            return None if rest == "late" else int(rest)
+        if time.monotonic() > last_resort:
+            raise InvalidMeasurementError(
+                f"the program's supervisor outlived its deadline of {deadline_s:g} s"
             )

@@ -193,19 +193,23 @@ def _contention(launches: Sequence[LaunchRecord], threads: int) -> Iterator[Find
 
 
 def _clock(launches: Sequence[LaunchRecord]) -> Iterator[Finding]:
-    """Right after a repetition the clock is what the repetition ran at.
-
-    The first reading of a launch with a trace is left out: the machine may have been idle.
-    """
-    clocks = []
+    """Between the first repetition's start and the last one's end: else the machine may be idle."""
+    known = []
     for launch in launches:
-        readings = [s.readings.get("cpu_frequency_hz") for s in launch.trace[1:]]
-        fact = launch.device.get("cpu_frequency_hz")
-        clocks += readings or ([fact.value] if fact else [])
-    known = [clock for clock in clocks if isinstance(clock, float)]
+        for seen in launch.trace:
+            clock = seen.readings.get("cpu_frequency_hz")
+            if 0 < seen.at_ns <= _end_ns(launch) and isinstance(clock, float):
+                known.append(clock)
     if known and max(known) - min(known) > MOST_FREQUENCY_CHANGE * max(known):
         low, high = min(known) / 1e6, max(known) / 1e6
         yield Finding(f"the clock changed during the run: {low:.0f} to {high:.0f} MHz")
+
+
+def _end_ns(launch: LaunchRecord) -> int:
+    if not launch.samples:
+        return 0
+    last = launch.samples[-1]
+    return last.start_ns + last.ttft_ns + sum(last.token_ns)
 
 
 def _spread(launches: Sequence[LaunchRecord]) -> Iterator[Finding]:

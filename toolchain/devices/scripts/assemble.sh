@@ -8,7 +8,7 @@ while [ $# -gt 1 ]; do
   file=$root/store/$1 target=$folder/$2
   shift 2
   mkdir -p "${target%/*}" || exit 1
-  chmod 700 "$file"
+  chmod 755 "$file"
   ln "$file" "$target" 2>/dev/null && continue
-  if [ "$mode" = copy ]; then cp "$file" "$target" && chmod 700 "$target"; else ln -s "$file" "$target"; fi || exit 1
+  if [ "$mode" = copy ]; then cp "$file" "$target" && chmod 755 "$target"; else ln -s "$file" "$target"; fi || exit 1
 done

@@ -7,7 +7,7 @@ while [ ! -d "$root" ]; do root=${root%/*}; done
 # shellcheck disable=SC2046 # its columns
 set -- $(df -Pk "${root:-/}" | sed -n 2p)
 echo "free_kib $4"
-for tool in sha256sum find df sed cut wc; do
+for tool in sha256sum df sed cut wc sleep grep; do
   command -v "$tool" >/dev/null 2>&1 || echo "lacks $tool"
 done
 :

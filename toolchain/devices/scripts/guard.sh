@@ -14,8 +14,9 @@ take() {
 alive() {
   first=$(sed -n 1p "$lock/owner" 2>/dev/null)
   if [ -z "$first" ]; then # being written, or left by a crash in that instant
-    [ -z "$(find "$lock" -maxdepth 0 -mmin +1 2>/dev/null)" ]
-    return
+    sleep 5
+    first=$(sed -n 1p "$lock/owner" 2>/dev/null)
+    [ -n "$first" ] || return 1
   fi
   # shellcheck disable=SC2086 # three words
   set -- $first

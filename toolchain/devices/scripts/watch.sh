@@ -15,8 +15,14 @@ engine=$!
 stop() { kill -9 "-$engine" 2>/dev/null || kill -9 "$engine" 2>/dev/null; }
 trap 'stop; exit 129' HUP INT TERM
 (
+  # mksh would wait for a sleep in the foreground before it dies.
+  nap=
+  trap 'kill "$nap" 2>/dev/null; exit' TERM
   waited=0
-  while sleep "$beat" </dev/null >/dev/null 2>&1 3<&-; do
+  while :; do
+    sleep "$beat" </dev/null >/dev/null 2>&1 &
+    nap=$!
+    wait "$nap" || exit
     waited=$((waited + beat))
     echo "@beat $waited"
     if [ "$waited" -ge "$deadline" ]; then : >late; stop; fi

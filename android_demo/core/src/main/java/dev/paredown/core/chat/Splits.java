@@ -1,0 +1,138 @@
+package dev.paredown.core.chat;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+
+/** Python's ways to split a text and to replace in it. */
+final class Splits {
+    private static final String LINE_ENDS = "\n\r\u000B\f\u001C\u001D\u001E\u0085\u2028\u2029";
+
+    private Splits() {}
+
+    /**
+     * split and rsplit.
+     *
+     * @param separator null for runs of white space
+     * @param most how many splits, negative for all
+     */
+    static List<Object> split(String text, String separator, int most, boolean fromRight) {
+        if (separator != null && separator.isEmpty()) {
+            throw new TemplateError("splits at an empty separator");
+        }
+        int left = most < 0 ? Integer.MAX_VALUE : most;
+        if (!fromRight) {
+            return separator == null ? words(text, left) : parts(text, separator, left);
+        }
+        List<Object> parts = separator == null
+                ? wordsFromRight(text, left) : partsFromRight(text, separator, left);
+        Collections.reverse(parts);
+        return parts;
+    }
+
+    private static List<Object> parts(String text, String separator, int most) {
+        List<Object> parts = new ArrayList<>();
+        int from = 0;
+        for (int left = most; left > 0; left--) {
+            int at = text.indexOf(separator, from);
+            if (at < 0) {
+                break;
+            }
+            parts.add(text.substring(from, at));
+            from = at + separator.length();
+        }
+        parts.add(text.substring(from));
+        return parts;
+    }
+
+    private static List<Object> partsFromRight(String text, String separator, int most) {
+        List<Object> parts = new ArrayList<>();
+        int to = text.length();
+        for (int left = most; left > 0; left--) {
+            int at = text.lastIndexOf(separator, to - separator.length());
+            if (at < 0) {
+                break;
+            }
+            parts.add(text.substring(at + separator.length(), to));
+            to = at;
+        }
+        parts.add(text.substring(0, to));
+        return parts;
+    }
+
+    private static List<Object> words(String text, int most) {
+        List<Object> words = new ArrayList<>();
+        String rest = PyText.strip(text, null, true, false);
+        for (int left = most; left > 0 && !rest.isEmpty(); left--) {
+            int end = 0;
+            while (end < rest.length() && !PyText.isSpace(rest.charAt(end))) {
+                end++;
+            }
+            words.add(rest.substring(0, end));
+            rest = PyText.strip(rest.substring(end), null, true, false);
+        }
+        if (!rest.isEmpty()) {
+            words.add(rest);
+        }
+        return words;
+    }
+
+    private static List<Object> wordsFromRight(String text, int most) {
+        List<Object> words = new ArrayList<>();
+        String rest = PyText.strip(text, null, false, true);
+        for (int left = most; left > 0 && !rest.isEmpty(); left--) {
+            int start = rest.length();
+            while (start > 0 && !PyText.isSpace(rest.charAt(start - 1))) {
+                start--;
+            }
+            words.add(rest.substring(start));
+            rest = PyText.strip(rest.substring(0, start), null, false, true);
+        }
+        if (!rest.isEmpty()) {
+            words.add(rest);
+        }
+        return words;
+    }
+
+    /** splitlines. */
+    static List<Object> lines(String text) {
+        List<Object> lines = new ArrayList<>();
+        int from = 0;
+        for (int at = 0; at < text.length(); at++) {
+            if (LINE_ENDS.indexOf(text.charAt(at)) >= 0) {
+                lines.add(text.substring(from, at));
+                at += text.startsWith("\r\n", at) ? 1 : 0;
+                from = at + 1;
+            }
+        }
+        if (from < text.length()) {
+            lines.add(text.substring(from));
+        }
+        return lines;
+    }
+
+    /**
+     * replace.
+     *
+     * @param most how many, negative for all
+     */
+    static String replace(String text, String old, String with, int most, Budget budget) {
+        StringBuilder out = new StringBuilder();
+        int left = most < 0 ? Integer.MAX_VALUE : most;
+        int from = 0;
+        int at = text.indexOf(old);
+        while (left-- > 0 && at >= 0 && (!old.isEmpty() || at < text.length())) {
+            out.append(text, from, at).append(with);
+            budget.charge(at - from + with.length());
+            int next = at + old.length();
+            if (old.isEmpty()) {
+                next = text.offsetByCodePoints(at, 1);
+                out.append(text, at, next);
+            }
+            from = next;
+            at = text.indexOf(old, next);
+        }
+        boolean atEnd = old.isEmpty() && from == text.length() && left >= 0;
+        return out.append(text, from, text.length()).append(atEnd ? with : "").toString();
+    }
+}

@@ -1,0 +1,37 @@
+# talk FOLDER DEADLINE BEAT COMMAND...: run COMMAND in FOLDER and say its lines while they come, as
+# "@out LINE." (the point ends it, spaces before it count); "@beat" every BEAT seconds; at last
+# "@end STATUS", or "@end late". It dies as under watch.sh.
+folder=$1 deadline=$2 beat=$3
+shift 3
+cd "$folder" || exit 125
+exec 3<&0
+rm -f late
+session=
+command -v setsid >/dev/null 2>&1 && session=setsid
+# shellcheck disable=SC2016,SC2086 # the inner shell's variables; a word or none
+$session sh -c '"$@" 2>&1 </dev/null | while IFS= read -r line; do printf "@out %s.\n" "$line"; done' \
+  sh "$@" </dev/null 3<&- &
+engine=$!
+stop() { kill -9 "-$engine" 2>/dev/null || kill -9 "$engine" 2>/dev/null; }
+trap 'stop; exit 129' HUP INT TERM
+(
+  waited=0
+  while sleep "$beat" </dev/null >/dev/null 2>&1 3<&-; do
+    waited=$((waited + beat))
+    echo "@beat $waited"
+    if [ "$waited" -ge "$deadline" ]; then : >late; stop; fi
+  done
+) 3<&- &
+beater=$!
+(
+  while read -r _ <&3; do :; done
+  stop
+) &
+watcher=$!
+wait "$engine"
+status=$?
+kill "$beater" "$watcher" 2>/dev/null
+wait "$beater" "$watcher" 2>/dev/null
+[ -e late ] && status=late
+rm -f late
+echo "@end $status"
