@@ -2,8 +2,7 @@
 
     dense ─ prune ─ compact ─ export ─ bundle ─ profile ─ validate ─ ship / hold
 
-Every step leaves one artifact under the run's directory, and is skipped when that artifact is
-there already from the same inputs.
+Every step leaves one artifact in the run's directory; one that has the same inputs is kept.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from toolchain.report.run import Outcome, RunResult
 from toolchain.report.write import write_run
 from toolchain.steps import StepLog
 from toolchain.store import sha256_file, source_sha256
+from toolchain.validation.gates import read_material
 from toolchain.validation.verdict import Verdict
 
 T = TypeVar("T")
@@ -39,7 +39,10 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress) -> RunResult:
     check_recipe(recipe)
     for settings in recipe.export:
         require_extra(settings.backend, f"export to {settings.backend}")
-    line = Line(recipe, open_checkpoint(recipe.model), out, StepLog(out, progress), progress)
+    dense = open_checkpoint(recipe.model)
+    if recipe.validate_ is not None:
+        read_material(recipe.validate_, dense)
+    line = Line(recipe, dense, out, StepLog(out, progress), progress)
 
     compact = line.prune()
     outcomes = []

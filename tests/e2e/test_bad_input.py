@@ -183,6 +183,24 @@ def test_wrong_recipes(refused: Refused, text: str, message: str) -> None:
     assert message in refused("run", "recipe.yaml", "--out", "out")
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("tasks: [wrong_count.jsonl]", "wrong_count.jsonl"),
+        ("tasks: [no_such_task_of_any_kind]", "no_such_task_of_any_kind"),
+        ("text: absent.txt", "absent.txt"),
+        ("margins: {cooking: 0.1}", "cooking"),
+    ],
+)
+def test_what_only_the_last_step_needs_is_refused_before_the_first(
+    refused: Refused, settings: str, message: str
+) -> None:
+    Path("recipe.yaml").write_text(
+        f"schema: paredown.recipe/1\nmodel: embedded\nvalidate: {{{settings}}}\n"
+    )
+    assert message in refused("run", "recipe.yaml", "--out", "out")
+
+
 def test_no_such_recipe(refused: Refused) -> None:
     assert "no such recipe" in refused("run", "absent.yaml", "--out", "out")
 

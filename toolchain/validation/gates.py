@@ -43,6 +43,17 @@ from toolchain.validation.verdict import (
 )
 
 
+@dataclass(frozen=True)
+class Material:
+    """What a model is asked, and how much worse it may answer."""
+
+    tokenizer: Any
+    text: GateText
+    tasks: list[Task]
+    margins: dict[str, float]
+    """By criterion: perplexity, generation, every task."""
+
+
 @dataclass
 class _Case:
     """What is judged, what it is held against, and what was found so far."""
@@ -50,15 +61,28 @@ class _Case:
     bundle: Path
     manifest: Manifest
     reference: Checkpoint
-    tokenizer: Any
     settings: ValidateSettings
-    text: GateText
-    tasks: list[Task]
-    margins: dict[str, float]
+    material: Material
     progress: Progress
     gates: list[GateResult] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     evidence: Evidence = field(default_factory=Evidence)
+
+
+def read_material(settings: ValidateSettings, reference: Checkpoint) -> Material:
+    """Text, tasks and margins of `settings`, before there is anything to judge.
+
+    Raises:
+        BadRequestError: unusable text, tasks or margins, or what an encoder cannot be asked.
+        MissingError: a task that is not here.
+    """
+    if not reference.spec.family.causal:
+        check_encoder_settings(settings)
+    tokenizer = reference.tokenizer()
+    text = read_gate_text(settings.text, tokenizer).limited(settings.documents)
+    tasks = open_tasks(settings.tasks, reference, settings.limit)
+    margins = check_margins(settings.margins, [task.name for task in tasks])
+    return Material(tokenizer, text, tasks, margins)
 
 
 def validate_bundle(
@@ -92,15 +116,10 @@ def validate_bundle(
     """
     manifest = open_bundle(bundle)
     encoder = manifest.kind == "encoder"
-    if encoder:
-        check_encoder_settings(settings)
     limits = (encoder_limits if encoder else parity.numeric_limits)(manifest)
-    tokenizer = reference.tokenizer()
-    text = read_gate_text(settings.text, tokenizer).limited(settings.documents)
-    tasks = open_tasks(settings.tasks, reference, settings.limit)
-    margins = check_margins(settings.margins, [task.name for task in tasks])
-    case = _Case(bundle, manifest, reference, tokenizer, settings, text, tasks, margins, progress)
-    _note(case, overlap_notes(manifest.provenance.pruning, text))
+    material = read_material(settings, reference)
+    case = _Case(bundle, manifest, reference, settings, material, progress)
+    _note(case, overlap_notes(manifest.provenance.pruning, material.text))
     case.gates.append(integrity_gate(bundle, manifest, reference))
     if case.gates[0].passed:
         compact = parity.find_checkpoint(bundle, manifest, reference, checkpoint)
@@ -125,7 +144,7 @@ def _encoder_gates(case: _Case, compact: Checkpoint, threads: int) -> None:
         case.manifest,
         case.reference,
         compact,
-        case.text.texts,
+        case.material.text.texts,
         case.settings.alpha,
         threads,
         case.progress,
@@ -134,7 +153,7 @@ def _encoder_gates(case: _Case, compact: Checkpoint, threads: int) -> None:
 
 def _engine_gates(case: _Case, compact: Checkpoint, threads: int) -> None:
     engine = open_engine(case.bundle, case.manifest, threads)
-    documents = case.text.documents
+    documents = case.material.text.documents
     sequences = parity_sequences(documents, engine.context_length, parity.PARITY_DOCUMENTS)
     case.gates.append(parity.judge(engine, case.manifest, compact, sequences, case.progress))
     _text_gate(case, engine)
@@ -154,12 +173,14 @@ def _text_gate(case: _Case, engine: Engine) -> None:
     found = quality.score_documents(
         dense_logits(case.reference),
         engine,
-        case.text.documents,
+        case.material.text.documents,
         case.manifest.bos_token_id,
         case.progress,
     )
     scores: list[PairedScores] = found.documents
-    case.gates.append(quality.quality_gate(scores, case.margins[PERPLEXITY], case.settings.alpha))
+    case.gates.append(
+        quality.quality_gate(scores, case.material.margins[PERPLEXITY], case.settings.alpha)
+    )
     seconds = {
         "text_dense": round(found.dense_seconds, 3),
         "text_artifact": round(found.artifact_seconds, 3),
@@ -177,14 +198,16 @@ def _scorers(case: _Case, engine: Engine) -> tuple[TextScorer, TextScorer]:
     tokenizer_file = case.bundle / "tokenizer.json"  # equal to the reference's: G0 passed
     identity = f"{identity_key(case.reference.identity)}-{sha256_files([tokenizer_file])}"
     return (
-        RememberedScorer(dense, case.tokenizer, eos, identity=identity),
-        TextScorer(EngineScorer(engine), case.tokenizer, eos),
+        RememberedScorer(dense, case.material.tokenizer, eos, identity=identity),
+        TextScorer(EngineScorer(engine), case.material.tokenizer, eos),
     )
 
 
 def _task_gates(case: _Case, dense: TextScorer, artifact: TextScorer) -> None:
     alpha = case.settings.alpha
-    results, seconds = run_tasks(case.tasks, dense, artifact, case.margins, alpha, case.progress)
+    results, seconds = run_tasks(
+        case.material.tasks, dense, artifact, case.material.margins, alpha, case.progress
+    )
     case.gates += [task_gate(result, alpha) for result in results]
     _note(case, coverage_notes(results))
     tasks: list[TaskResult] = results
@@ -196,11 +219,11 @@ def _task_gates(case: _Case, dense: TextScorer, artifact: TextScorer) -> None:
 def _generation_gate(case: _Case, dense: TextScorer, artifact: TextScorer) -> None:
     if not case.settings.prompts:
         return
-    prompts = generation.prompts_of(case.text.documents, case.settings.prompts)
+    prompts = generation.prompts_of(case.material.text.documents, case.settings.prompts)
     found = generation.compare_texts(
         generation.write_texts(dense, prompts, case.progress),
         generation.write_texts(artifact, prompts, case.progress),
-        case.margins[GENERATION],
+        case.material.margins[GENERATION],
         case.settings.alpha,
     )
     case.gates.append(generation.generation_gate(found, case.settings.alpha))
@@ -214,14 +237,16 @@ def _skipped(gate: str, title: str) -> GateResult:
 
 def _criteria(case: _Case, limits: dict[str, float]) -> Criteria:
     return Criteria(
-        margins=case.margins,
+        margins=case.material.margins,
         alpha=case.settings.alpha,
         text=case.settings.text,
-        text_sha256=case.text.sha256,
+        text_sha256=case.material.text.sha256,
         parity=limits,
         tasks={
-            task.name: TaskCriterion(task_margin(case.margins, task.name), task.size, task.sha256)
-            for task in case.tasks
+            task.name: TaskCriterion(
+                task_margin(case.material.margins, task.name), task.size, task.sha256
+            )
+            for task in case.material.tasks
         },
         prompts=case.settings.prompts,
         device=case.settings.device is not None,
