@@ -46,13 +46,19 @@ _ENGINE_PACKAGES = {
 """What an engine imports before it opens a model: its share of the base memory."""
 
 
-def measure(bundle: Path, manifest: Manifest, protocol: Protocol) -> LaunchRecord:
+def measure(
+    bundle: Path,
+    manifest: Manifest,
+    protocol: Protocol,
+    clock: Clock = time.perf_counter_ns,
+) -> LaunchRecord:
     """One launch of the kind that `protocol.phase` says.
 
     Args:
         bundle: the bundle's directory, accepted by `open_bundle`.
         manifest: its manifest.
         protocol: `launches` is the caller's business; one call is one launch.
+        clock: times everything but the engine's own loading.
 
     Raises:
         BadRequestError: the protocol is impossible or larger than the context.
@@ -63,7 +69,7 @@ def measure(bundle: Path, manifest: Manifest, protocol: Protocol) -> LaunchRecor
     affinity = sensors.use_cores(protocol.affinity, protocol.threads)
     wall, monotonic = time.time_ns(), time.monotonic_ns()
     phases = {"time": _timed, "cold": _cold, "memory": _memory, "sustained": _sustained}
-    record = phases[protocol.phase](bundle, manifest, protocol, work)
+    record = phases[protocol.phase](_Launch(bundle, manifest, protocol, work, clock))
     jump = (time.time_ns() - wall) - (time.monotonic_ns() - monotonic)
     device = {**record.device, "cpu_affinity": affinity}
     return dataclasses.replace(record, device=device, clock_jump_ns=jump)
@@ -171,40 +177,65 @@ def timer_overhead_ns(clock: Clock = time.perf_counter_ns, calls: int = 2000) ->
     return (clock() - start) / (calls + 1)
 
 
-def _timed(bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload) -> LaunchRecord:
+@dataclass(frozen=True)
+class _Launch:
+    """What one launch is to do."""
+
+    bundle: Path
+    manifest: Manifest
+    protocol: Protocol
+    work: Workload
+    clock: Clock
+
+    def open(self) -> Engine:
+        return open_engine(self.bundle, self.manifest, self.protocol.threads)
+
+    def repeat(
+        self, engine: Engine, origin: int = 0, after_token: AfterToken | None = None
+    ) -> Sample:
+        return timed_generation(
+            engine,
+            self.work.prompt_ids,
+            self.protocol.generated_tokens,
+            depth_ids=self.work.depth_ids,
+            origin_ns=origin,
+            after_token=after_token,
+            clock=self.clock,
+        )
+
+
+def _timed(launch: _Launch) -> LaunchRecord:
     """Warm up, then time the repetitions, with the sensors read around each of them."""
-    before = drift_probe()
-    engine = open_engine(bundle, manifest, protocol.threads)
-    for _ in range(protocol.warmup):
-        _repeat(engine, protocol, work)
+    before = drift_probe(launch.clock)
+    engine = launch.open()
+    for _ in range(launch.protocol.warmup):
+        launch.repeat(engine)
     others = sensors.OtherWork()
-    origin = time.perf_counter_ns()
+    origin = launch.clock()
     trace = [sensors.snapshot(0)]
     samples = []
-    for _ in range(protocol.repetitions):
-        samples.append(_repeat(engine, protocol, work, origin))
-        trace.append(sensors.snapshot(time.perf_counter_ns() - origin))
+    for _ in range(launch.protocol.repetitions):
+        samples.append(launch.repeat(engine, origin))
+        trace.append(sensors.snapshot(launch.clock() - origin))
     extra = {"other_work_cores": others.cores()}
-    drift = [before, drift_probe()]
-    return _record(engine, protocol, samples, trace, drift_ns=drift, extra=extra)
+    drift = [before, drift_probe(launch.clock)]
+    return _record(launch, engine, samples, trace, drift_ns=drift, extra=extra)
 
 
-def _cold(bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload) -> LaunchRecord:
+def _cold(launch: _Launch) -> LaunchRecord:
     """Load only, after the model's files have left the page cache."""
-    del work
-    _import_packages(manifest)  # else they would be read from disk between drop and load
-    resident = sensors.drop_page_cache([bundle / entry.path for entry in model_files(manifest)])
-    engine = open_engine(bundle, manifest, protocol.threads)
-    return _record(engine, protocol, [], [], extra={"page_cache_resident": resident})
+    _import_packages(launch.manifest)  # else they would be read from disk between drop and load
+    files = [launch.bundle / entry.path for entry in model_files(launch.manifest)]
+    resident = sensors.drop_page_cache(files)
+    return _record(launch, launch.open(), [], [], extra={"page_cache_resident": resident})
 
 
-def _memory(bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload) -> LaunchRecord:
+def _memory(launch: _Launch) -> LaunchRecord:
     """One repetition, then what the kernel says about this process."""
-    _import_packages(manifest)
+    _import_packages(launch.manifest)
     base = sensors.status_bytes("VmRSS")
-    engine = open_engine(bundle, manifest, protocol.threads)
-    samples = [_repeat(engine, protocol, work)]
-    record = _record(engine, protocol, samples, [])
+    engine = launch.open()
+    record = _record(launch, engine, [launch.repeat(engine)], [])
     return dataclasses.replace(
         record,
         base_rss_bytes=base,
@@ -214,25 +245,24 @@ def _memory(bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload
     )
 
 
-def _sustained(
-    bundle: Path, manifest: Manifest, protocol: Protocol, work: Workload
-) -> LaunchRecord:
+def _sustained(launch: _Launch) -> LaunchRecord:
     """Repeat without a pause, with a light look at the sensors between tokens."""
-    engine = open_engine(bundle, manifest, protocol.threads)
-    sampler = _Sampler(time.perf_counter_ns())
+    engine = launch.open()
+    sampler = _Sampler(launch.clock)
     samples = []
-    end = sampler.origin + int(protocol.sustained_s * 1e9)
-    while time.perf_counter_ns() < end:
-        samples.append(_repeat(engine, protocol, work, sampler.origin, sampler))
+    end = sampler.origin + int(launch.protocol.sustained_s * 1e9)
+    while launch.clock() < end:
+        samples.append(launch.repeat(engine, sampler.origin, sampler))
     extra = {"other_work_cores": sampler.others.cores()}
-    return _record(engine, protocol, samples, sampler.trace, extra=extra)
+    return _record(launch, engine, samples, sampler.trace, extra=extra)
 
 
 class _Sampler:
     """Reads the sensors between two tokens when the last reading is old; no thread, no timer."""
 
-    def __init__(self, origin: int) -> None:
-        self.origin = origin
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.origin = clock()
         self.others = sensors.OtherWork()
         self.trace = [sensors.snapshot(0)]
 
@@ -242,29 +272,12 @@ class _Sampler:
         if at - self.trace[-1].at_ns < SAMPLING_NS:
             return now
         self.trace.append(sensors.snapshot(at))
-        return time.perf_counter_ns()
-
-
-def _repeat(
-    engine: Engine,
-    protocol: Protocol,
-    work: Workload,
-    origin: int = 0,
-    after_token: AfterToken | None = None,
-) -> Sample:
-    return timed_generation(
-        engine,
-        work.prompt_ids,
-        protocol.generated_tokens,
-        depth_ids=work.depth_ids,
-        origin_ns=origin,
-        after_token=after_token,
-    )
+        return self._clock()
 
 
 def _record(
+    launch: _Launch,
     engine: Engine,
-    protocol: Protocol,
     samples: list[Sample],
     trace: list[Snapshot],
     *,
@@ -272,7 +285,7 @@ def _record(
     extra: dict[str, Reading] | None = None,
 ) -> LaunchRecord:
     device = launch_facts(trace) | (extra or {})
-    device["timer_overhead_ns"] = Reading(timer_overhead_ns())
+    device["timer_overhead_ns"] = Reading(timer_overhead_ns(launch.clock))
     return LaunchRecord(
         load_ns=engine.load_ns,
         samples=samples,
@@ -280,7 +293,7 @@ def _record(
         engine=engine.name,
         engine_versions=engine.versions,
         device=device,
-        phase=protocol.phase,
+        phase=launch.protocol.phase,
         trace=trace,
         drift_ns=drift_ns or [],
     )

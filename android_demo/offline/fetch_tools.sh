@@ -88,8 +88,12 @@ part_onnxruntime() {
 
 # What a part is made from: another recipe makes it again.
 recipe_of() { # PART
-  { declare -f "part_$1" apt_of; echo "$executorch_package $onnxruntime_wheel"
-    cat "$here/api_stubs.py" "$here/class_file.py" "$here/build_onnxruntime.sh"; } | sha256sum
+  { declare -f "part_$1" apt_of
+    case $1 in
+      api) cat "$here/api_stubs.py" "$here/class_file.py" ;;
+      executorch) echo "$executorch_package" ;;
+      onnxruntime) echo "$onnxruntime_wheel"; cat "$here/build_onnxruntime.sh" ;;
+    esac; } | sha256sum
 }
 
 fetch() { # PART

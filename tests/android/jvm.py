@@ -54,7 +54,7 @@ class Jvm:
         lines = [json.dumps({"ask": what, "text": text}) for what, text in questions]
         done = self.java("dev.paredown.core.CrossTool", stdin="\n".join(lines) + "\n")
         assert done.returncode == 0, done.stderr
-        return [json.loads(line) for line in done.stdout.splitlines()]
+        return [json.loads(line) for line in done.stdout.split("\n") if line]
 
     def headless(self, spec: dict[str, Any], folder: Path) -> tuple[int, Any, str]:
         """Exit code, the JSON of the answer, and what went to stdout."""

@@ -57,7 +57,7 @@ def test_the_java_tests_pass(jvm: Jvm) -> None:
 
 
 def test_json_means_the_same_in_both_languages(jvm: Jvm) -> None:
-    rng = random.Random(5)
+    rng = random.Random(5)  # noqa: S311 - files to read, no secrets
     values = [made_json(rng, 4) for _ in range(200)]
     texts = [json.dumps(value, ensure_ascii=rng.random() < 0.5) for value in values]
     answers = jvm.ask([("json", text) for text in texts])
@@ -67,7 +67,7 @@ def test_json_means_the_same_in_both_languages(jvm: Jvm) -> None:
 @pytest.mark.parametrize("cls", [Manifest, Protocol, LaunchRecord])
 def test_both_languages_accept_and_refuse_the_same_files(jvm: Jvm, cls: type[Any]) -> None:
     """Random files of the class, and each of them with one fault somewhere."""
-    rng = random.Random(11)
+    rng = random.Random(11)  # noqa: S311
     texts = []
     for _ in range(40):
         value = to_json(made(cls, rng))
@@ -91,10 +91,8 @@ def test_both_languages_accept_and_refuse_the_same_files(jvm: Jvm, cls: type[Any
 def test_the_prompt_is_the_same_one(jvm: Jvm, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     manifest = write_bundle(bundle)
-    protocols = [
-        Protocol(prompt_tokens=n, generated_tokens=2, depth=d)
-        for n, d in ((1, 0), (7, 20), (40, 3))
-    ]
+    sizes = ((1, 0), (7, 20), (40, 3))
+    protocols = [Protocol(prompt_tokens=n, generated_tokens=2, depth=d) for n, d in sizes]
     answers = jvm.ask(
         [
             ("workload", json.dumps({"bundle": str(bundle), "protocol": to_json(protocol)}))
@@ -107,7 +105,7 @@ def test_the_prompt_is_the_same_one(jvm: Jvm, tmp_path: Path) -> None:
 
 
 def test_rows_and_validity_are_those_of_the_host(jvm: Jvm) -> None:
-    rng = random.Random(23)
+    rng = random.Random(23)  # noqa: S311
     protocol = Protocol(prompt_tokens=32, generated_tokens=8, threads=4)
     runs = [made_run(rng) for _ in range(60)]
     texts = [
@@ -131,8 +129,10 @@ def test_rows_and_validity_are_those_of_the_host(jvm: Jvm) -> None:
                 else:
                     assert math.isclose(found[name], value, rel_tol=1e-9), (key, name)
             assert found["launches"] == row.launches
-        assert (answer["verdict"], answer["reasons"]) == judge(launches, protocol.threads)
-        verdicts.add(answer["verdict"])
+        verdict, reasons = judge(launches, protocol.threads)
+        assert answer["reasons"] == reasons
+        assert answer["verdict"] == verdict
+        verdicts.add(verdict)
     assert verdicts == {"valid", "suspect", "invalid"}
 
 
@@ -148,8 +148,7 @@ def test_no_class_of_the_core_needs_more_than_android_8() -> None:
         for path in sorted((ROOT / "android_demo" / module / "src" / "main").rglob("*.java")):
             code = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(encoding="utf-8"), flags=re.S)
             found = late.search(code)
-            own = found is not None and found[0].startswith("List")
-            assert found is None or own and "Lists.of(" in code, f"{path}: {found}"
+            assert found is None, f"{path}: {found}"
 
 
 # Random files
@@ -215,7 +214,7 @@ def with_fault(value: Any, rng: random.Random) -> Any:
     changed = copy.deepcopy(value)
     place = changed
     while True:
-        inner = [v for v in (place.values() if isinstance(place, dict) else place)]
+        inner = list(place.values()) if isinstance(place, dict) else place
         deeper = [v for v in inner if isinstance(v, dict | list) and v]
         if not deeper or rng.random() < 0.4:
             break
@@ -233,30 +232,35 @@ def with_fault(value: Any, rng: random.Random) -> Any:
 
 
 def made_run(rng: random.Random) -> list[LaunchRecord]:
-    """Launches of every phase on a phone that is sometimes hot, busy or throttled."""
-    spread = rng.choice([0.005, 0.2])
-    kinds = ["time"] * rng.randrange(1, 6)
+    """Launches of every phase on a phone that is quiet, or sometimes hot, busy or throttled."""
+    quiet = rng.random() < 0.3
+    spread = 0.005 if quiet else rng.choice([0.005, 0.2])
+    kinds = ["time"] * rng.randrange(2 if quiet else 1, 6)
     kinds += ["cold"] * rng.randrange(3) + ["memory"] * rng.randrange(3)
     kinds += ["sustained"] * rng.randrange(2)
-    return [made_launch(rng, kind, rng.gauss(1, spread)) for kind in kinds]
+    return [made_launch(rng, kind, rng.gauss(1, spread), quiet) for kind in kinds]
 
 
-def made_launch(rng: random.Random, phase: str, speed: float) -> LaunchRecord:
+def made_launch(rng: random.Random, phase: str, speed: float, quiet: bool) -> LaunchRecord:
     memory = phase == "memory" and rng.random() < 0.8
+    drifts, jumps = [1.0, 1.001], [None, 5, -(10**7)]
+    if not quiet:
+        drifts += [1.1, 1.4]
+        jumps += [7 * 10**8]
     return LaunchRecord(
         load_ns=rng.randrange(10**6, 10**9),
         samples=[] if phase == "cold" else made_samples(rng, speed),
         peak_rss_bytes=rng.choice([None, rng.randrange(10**9)]),
         engine="onnxruntime",
         engine_versions={"onnxruntime": "1"},
-        device=made_device(rng),
+        device=made_device(rng, quiet),
         phase=phase,
         pss_bytes=rng.randrange(10**9) if memory else None,
         anon_bytes=rng.randrange(10**9) if memory else None,
         file_bytes=rng.randrange(10**9) if memory else None,
-        trace=[Snapshot(i * 10**9, made_moving(rng)) for i in range(rng.randrange(4))],
-        drift_ns=[int(6e5 * rng.choice([1, 1.001, 1.1, 1.4])) for _ in range(rng.choice([0, 2]))],
-        clock_jump_ns=rng.choice([None, 5, -(10**7), 7 * 10**8] if rng.random() < 0.2 else [0]),
+        trace=[Snapshot(i * 10**9, made_moving(rng, quiet)) for i in range(rng.randrange(4))],
+        drift_ns=[int(6e5 * rng.choice(drifts)) for _ in range(rng.choice([0, 2]))],
+        clock_jump_ns=rng.choice(jumps),
     )
 
 
@@ -270,8 +274,8 @@ def made_samples(rng: random.Random, speed: float) -> list[Sample]:
     return samples
 
 
-def made_moving(rng: random.Random) -> dict[str, float | str]:
-    calm = rng.random() < 0.85
+def made_moving(rng: random.Random, quiet: bool) -> dict[str, float | str]:
+    calm = quiet or rng.random() < 0.85
     readings: dict[str, float | str] = {
         "governor": "schedutil" if calm else "performance",
         "cpu_frequency_hz": 2.0e9 if calm else 1.1e9,
@@ -285,12 +289,13 @@ def made_moving(rng: random.Random) -> dict[str, float | str]:
     return {key: value for key, value in readings.items() if rng.random() < 0.7}
 
 
-def made_device(rng: random.Random) -> dict[str, Reading]:
-    readings = {key: Reading(value) for key, value in made_moving(rng).items()}
-    readings["cpu_count"] = Reading(rng.choice([8.0, 8.0, 2.0, None]))
-    readings["other_work_cores"] = Reading(rng.choice([0.01, 0.02, 1.5, None]), "no /proc/stat")
-    readings["load_average_1m"] = Reading(rng.choice([0.5, 9.5]))
-    readings["boot_id"] = Reading("a" if rng.random() < 0.97 else "b")
+def made_device(rng: random.Random, quiet: bool) -> dict[str, Reading]:
+    readings = {key: Reading(value) for key, value in made_moving(rng, quiet).items()}
+    busy = [] if quiet else [1.5]
+    readings["cpu_count"] = Reading(rng.choice([8.0, None] if quiet else [8.0, 8.0, 2.0, None]))
+    readings["other_work_cores"] = Reading(rng.choice([0.01, 0.02, None, *busy]), "no /proc/stat")
+    readings["load_average_1m"] = Reading(rng.choice([0.5, 7.5] if quiet else [0.5, 9.5]))
+    readings["boot_id"] = Reading("a" if quiet or rng.random() < 0.97 else "b")
     if rng.random() < 0.5:
         readings["page_cache_resident"] = Reading(rng.choice([0.0, 0.01, 0.37]))
     if rng.random() < 0.7:

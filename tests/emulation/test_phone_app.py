@@ -12,18 +12,23 @@ import pytest
 from app_phone import APP_FOLDER, AppPhone
 from conftest import ExportEmbedded
 from emulated_device import PHONE_SERIAL
+from handmade_bundle import write_bundle
 from running import PAREDOWN, ROOT, profile, wait_until, when_it_runs
 
+from runtime_py.bundle import open_bundle
+from runtime_py.engines import open_engine
 from runtime_py.schema import DeviceReport, Protocol, from_json
 from toolchain.devices import open_device
 from toolchain.devices.app import AppDevice
 from toolchain.devices.checkup import examine
 from toolchain.devices.package import PACKAGE
-from toolchain.errors import (
-    BadRequestError,
-    InvalidMeasurementError,
-    MissingError,
-)
+from toolchain.embedded import MODEL_DIR
+from toolchain.errors import BadRequestError, InvalidMeasurementError, MissingError
+from toolchain.exporting.bundle import export_checkpoint
+from toolchain.model.checkpoint import open_checkpoint
+from toolchain.recipe import ExportSettings
+from toolchain.validation.device_parity import device_gate
+from toolchain.validation.verdict import PASS
 
 pytest_plugins = ("device_fixtures", "android_fixtures", "app_fixtures")
 
@@ -50,7 +55,7 @@ def test_from_nothing_to_a_report(
     report = from_json(DeviceReport, json.loads(first.read_text()))
     assert report.emulated
     assert report.device_uri == APP_URI
-    assert [launch.engine for launch in report.launches] == ["onnxruntime"] * 2
+    assert [launch.engine for launch in report.launches] == ["onnxruntime-java"] * 2
     assert [len(s.token_ns) for launch in report.launches for s in launch.samples] == [3] * 4
     assert [launch.phase for launch in report.extra_launches] == ["cold", "cold", "memory"]
     device = report.launches[0].device
@@ -65,11 +70,33 @@ def test_from_nothing_to_a_report(
 
 
 def test_golden_cases_in_the_app(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
-    bundle = embedded_bundle("onnx", "int4")
+    bundle = embedded_bundle("onnx")
+    manifest = open_bundle(bundle)
+    gate = device_gate(APP_URI, bundle, manifest, open_engine(bundle, manifest, threads=1))
+    assert (gate.gate, gate.outcome) == ("G3", PASS)
+    assert f"{len(manifest.golden_cases)} golden cases on {APP_URI} (onnxruntime-java)" in gate.sentence
+    assert with_app.left_behind() == []
+
+
+def test_a_bundle_for_android(with_app: AppPhone, tmp_path: Path) -> None:
+    settings = ExportSettings(backend="onnx", quant="int4", context=128, target="android")
+    export_checkpoint(open_checkpoint(MODEL_DIR), settings, tmp_path / "onnx")
     with open_device(APP_URI) as device:
-        report = device.check(bundle)
-    assert report.passed
-    assert report.engine == "onnxruntime"
+        assert device.check(tmp_path / "onnx").passed
+    assert with_app.left_behind() == []
+
+
+def test_a_bundle_that_fails_its_golden_cases(with_app: AppPhone, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong"
+    write_bundle(wrong)
+    manifest = json.loads((wrong / "manifest.json").read_text())
+    for case in manifest["golden_cases"]:
+        case["top_logits"][0]["logit"] += 1.0
+    (wrong / "manifest.json").write_text(json.dumps(manifest))
+    with open_device(APP_URI) as device:
+        report = device.check(wrong)
+    assert not report.passed
+    assert report.cases[0].max_abs_logit_difference == pytest.approx(1.0, abs=1e-3)
     assert with_app.left_behind() == []
 
 
@@ -169,6 +196,17 @@ def test_it_hangs(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
         device.measure(embedded_bundle("onnx"), ENDLESS)
     wait_until(lambda: not with_app.app_process())
     assert with_app.left_behind() == []
+
+
+def test_interrupted_while_it_measures(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
+    endless = ("-p", "8", "-n", "30", "-r", "1000000", "--launches", "1")
+    command = ["profile", str(embedded_bundle("onnx")), "--device", APP_URI, *endless]
+    process = subprocess.Popen([*PAREDOWN, *command], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    with when_it_runs(with_app.app_process, lambda _: process.send_signal(signal.SIGINT)):
+        _, said = process.communicate(timeout=120)
+    assert (process.returncode, "interrupted;" in said) == (130, True)
+    wait_until(lambda: not with_app.app_process())
+    wait_until(lambda: not with_app.left_behind())
 
 
 def test_two_clients(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:

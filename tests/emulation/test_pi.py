@@ -7,16 +7,18 @@ and that nothing is left behind.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from conftest import ExportEmbedded
 from emulated_device import EmulatedDevice
-from running import profile
+from running import engines, profile, when_it_runs
 
-from runtime_py.schema import DeviceReport, from_json
+from runtime_py.schema import DeviceReport, Protocol, from_json
 from toolchain.devices import open_device
 from toolchain.devices.checkup import examine
+from toolchain.profiling.validity import judge
 
 pytest_plugins = ("device_fixtures",)
 
@@ -34,6 +36,7 @@ FEW = (
     "--no-cold",
     "--no-memory",
 )
+SUSTAINED = Protocol(prompt_tokens=8, generated_tokens=3, sustained_s=8, phase="sustained")
 
 
 def _left_behind(pi: EmulatedDevice) -> list[str]:
@@ -96,3 +99,43 @@ def test_doctor_sees_a_weak_power_supply(pi: EmulatedDevice) -> None:
     steady = findings["give steady numbers"]
     assert "under-voltage" in steady.why
     assert steady.fix == "use a stronger power supply, then reboot it"
+
+
+def _runners() -> list[int]:
+    return engines("paredown-runner", ".cache/paredown")
+
+
+def _write(pi: EmulatedDevice, path: str, text: str) -> None:
+    pi.inside("sh", "-c", 'echo "$1" >"$2"', "sh", text, f"{pi.root}/{path}")
+
+
+def test_the_agent_binds_the_runner_and_sees_it_throttle(
+    pi: EmulatedDevice, embedded_bundle: ExportEmbedded
+) -> None:
+    """Core 0 is made the fast one; then power and governor change while the engine runs."""
+    cpu = "sys/devices/system/cpu"
+    for core in range(1, 4):
+        _write(pi, f"{cpu}/cpu{core}/cpufreq/cpuinfo_max_freq", "600000")
+    allowed: list[set[int]] = []
+
+    def change(pid: int) -> None:
+        tasks = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir()]
+        allowed.extend(os.sched_getaffinity(task) for task in tasks)
+        _write(pi, "run/throttled", "throttled=0x50005")
+        _write(pi, f"{cpu}/cpu0/cpufreq/scaling_governor", "powersave")
+
+    try:
+        with open_device(pi.uri) as device, when_it_runs(_runners, change):
+            record = device.measure(embedded_bundle("executorch"), SUSTAINED)
+    finally:
+        _write(pi, "run/throttled", "throttled=0x0")
+        _write(pi, f"{cpu}/cpu0/cpufreq/scaling_governor", "ondemand")
+        for core in range(1, 4):
+            _write(pi, f"{cpu}/cpu{core}/cpufreq/cpuinfo_max_freq", "1800000")
+    assert allowed == [{0}] * len(allowed) != []
+    assert record.device["cpu_affinity"].value == "0"
+    assert record.trace[0].readings["throttled_now"] == "nothing"
+    validity, reasons = judge([record], 1)
+    assert validity == "invalid"
+    assert "throttled during the run: under-voltage, throttled" in reasons
+    assert "governor changed during the run: ondemand, ondemand, powersave" in reasons

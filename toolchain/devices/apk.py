@@ -19,7 +19,7 @@ WITH_GRADLE = "build it with Gradle as android_demo/README.md says, and give --a
 
 
 def find_apk(progress: Progress) -> Path:
-    """The newest APK that Gradle built in this source tree; where there is none, the offline build's.
+    """The newest APK that Gradle built in this source tree; else a new one of the offline build.
 
     Raises:
         MissingError: paredown was installed without its sources, or the tools are not here.

@@ -236,7 +236,9 @@ class AppDevice(Device):
         if ended.code is None and complaint:
             return MissingError(f"{who} cannot be started: {complaint}", "start it by hand once")
         if complaint:
-            return InvalidMeasurementError(f"{who} died: {complaint}", self._why_it_died())
+            # Anything but this is the reason itself.
+            hint = self._why_it_died() if complaint == "Process crashed." else ""
+            return InvalidMeasurementError(f"{who} died: {complaint}", hint)
         return InvalidMeasurementError(
             f"{who} ended without an answer that could be read",
             f"is {REPORTS} readable there, or the app a debug build?",

@@ -47,6 +47,9 @@ _REASONS: tuple[tuple[str, str, str], ...] = (
     ("Network is unreachable", "it cannot be reached", "is it on, and in this network?"),
 )
 
+_BEHIND_A_JUMP = "UNKNOWN port 65535"
+"""OpenSSH's name of a host that it reaches through another program."""
+
 
 @dataclass(frozen=True)
 class Address:
@@ -145,8 +148,19 @@ class SshShell:
         if not sys.stdin.isatty():  # nobody could type a password
             options += ["-o", "BatchMode=yes"]
         status, said = self._run_client(options)
+        if status != 0 and _BEHIND_A_JUMP in said:
+            raise self._explain_jump()
         if status != 0:
             raise self.explain(said)
+
+    def _explain_jump(self) -> ParedownError:
+        """What the way to the host says: a shared connection that persists silences it."""
+        _, said = self._run_client(["-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
+        lines = [line.strip() for line in said.splitlines() if line.strip()]
+        return MissingError(
+            f"cannot reach {self.uri} through its jump host: {lines[0] if lines else 'no answer'}",
+            f"try 'ssh {self._address.target}'",
+        )
 
     def _run_client(self, options: list[str]) -> tuple[int, str]:
         # A file, because the connection stays behind and would hold a pipe open.

@@ -26,7 +26,8 @@ RUNTIME_BYTES = {
     "executorch-native": 9_500_000,
 }
 """Of a process beside the model: interpreter, libraries, and the code that running a model touches.
-`executorch` is the Python binding, which imports torch."""
+`executorch` is the Python binding, which imports torch. Those in Java are not here: what Android's
+Java takes differs from phone to phone."""
 GRAPH_BYTES_PER_LAYER = 350_000
 """Nodes and kernels of one decoder layer in onnxruntime."""
 BINDING_CODE_BYTES = 1_300_000
@@ -90,15 +91,20 @@ def engine_name(manifest: Manifest, engine: str, remote: bool) -> str:
 
 
 def predict_bundle(
-    manifest: Manifest, engine: str, prompt_tokens: int, total_tokens: int
+    manifest: Manifest,
+    engine: str,
+    prompt_tokens: int,
+    total_tokens: int,
+    base_bytes: int | None = None,
 ) -> MemoryPrediction:
     """Peak bytes of an engine's process, everything included.
 
     Args:
         manifest: of the bundle.
-        engine: a key of `RUNTIME_BYTES`.
+        engine: a key of `RUNTIME_BYTES`, or another name as `LaunchRecord.engine` has it.
         prompt_tokens: prefilled, what is in the cache before them included.
         total_tokens: these and the generated ones.
+        base_bytes: of the process before the model, for an engine that is not in `RUNTIME_BYTES`.
     """
     table = manifest.vocab_size * manifest.hidden_size
     artifact = _Artifact(
@@ -115,7 +121,11 @@ def predict_bundle(
         packed_bytes=manifest.packed_weights_bytes,
         arena_bytes=manifest.planned_arena_bytes,
     )
-    return _predict(artifact, engine, prompt_tokens, total_tokens)
+    predicted = _predict(artifact, engine, prompt_tokens, total_tokens)
+    if engine in RUNTIME_BYTES:
+        return predicted
+    runtime = predicted.runtime_bytes + (base_bytes or 0)
+    return replace(predicted, runtime_bytes=runtime)
 
 
 def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPrediction:
@@ -154,7 +164,7 @@ def kv_bytes(layers: Sequence[LayerShape], tokens: int) -> int:
 
 
 def _predict(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPrediction:
-    rules = _onnxruntime if engine == "onnxruntime" else _executorch
+    rules = _onnxruntime if engine.startswith("onnxruntime") else _executorch
     return rules(a, engine, prompt, total)
 
 
@@ -178,7 +188,7 @@ def _onnxruntime(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPr
         cache *= 2
         heads = max(shape.num_attention_heads for shape in a.layers)
         activations += FLOAT_BYTES * heads * chunk * total
-    runtime = RUNTIME_BYTES[engine] + GRAPH_BYTES_PER_LAYER * len(a.layers)
+    runtime = RUNTIME_BYTES.get(engine, 0) + GRAPH_BYTES_PER_LAYER * len(a.layers)
     return _peak(mapped, packed, cache, activations, runtime, loading)
 
 

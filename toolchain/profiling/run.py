@@ -199,8 +199,9 @@ def make_report(
     summary = summarize(launches, extra, protocol.prompt_tokens)
     validity, reasons = judge(records, protocol.threads)
     tokens = protocol.depth + protocol.prompt_tokens
+    base_bytes = next((record.base_rss_bytes for record in extra if record.phase == "memory"), None)
     predicted = predict_bundle(
-        manifest, launches[0].engine, tokens, tokens + protocol.generated_tokens
+        manifest, launches[0].engine, tokens, tokens + protocol.generated_tokens, base_bytes
     )
     peak = summary.rows.get("peak_rss_bytes")
     return DeviceReport(

@@ -5,7 +5,6 @@ import android.content.ClipData;
 import android.content.Intent;
 import android.net.Uri;
 import android.os.Bundle;
-import android.view.LayoutInflater;
 import android.view.View;
 import android.widget.Button;
 import android.widget.EditText;
@@ -13,7 +12,6 @@ import android.widget.TableLayout;
 import android.widget.TextView;
 import java.io.File;
 import java.util.ArrayList;
-import java.util.List;
 
 /** The rows of `paredown profile`, measured here. All state is the run's. */
 public final class BenchmarkActivity extends Activity implements BenchmarkRun.Listener {
@@ -31,7 +29,8 @@ public final class BenchmarkActivity extends Activity implements BenchmarkRun.Li
     private Button stop;
     private Button share;
     private TableLayout table;
-    private List<ReportRows.Row> shown;
+    private TextView verdict;
+    private BenchmarkResult shown;
 
     @Override
     protected void onCreate(Bundle saved) {
@@ -47,6 +46,7 @@ public final class BenchmarkActivity extends Activity implements BenchmarkRun.Li
         stop = findViewById(R.id.stop);
         share = findViewById(R.id.share);
         table = findViewById(R.id.rows);
+        verdict = findViewById(R.id.verdict);
         if (saved == null) {
             threads.setText(String.valueOf(Engines.defaultThreads()));
         }
@@ -90,7 +90,7 @@ public final class BenchmarkActivity extends Activity implements BenchmarkRun.Li
         run.setEnabled(folder != null && !benchmark.running());
         stop.setEnabled(benchmark.running());
         share.setEnabled(!benchmark.reports().isEmpty() && !benchmark.running());
-        showRows();
+        showResult();
     }
 
     private void start() {
@@ -108,22 +108,26 @@ public final class BenchmarkActivity extends Activity implements BenchmarkRun.Li
         }
     }
 
-    private void showRows() {
-        if (benchmark.rows() == shown) {
+    private void showResult() {
+        if (benchmark.result() == shown) {
             return;
         }
-        shown = benchmark.rows();
+        shown = benchmark.result();
         table.removeAllViews();
-        LayoutInflater inflater = getLayoutInflater();
-        for (ReportRows.Row row : shown) {
-            View view = inflater.inflate(R.layout.row, table, false);
+        verdict.setText("");
+        if (shown == null) {
+            return;
+        }
+        for (BenchmarkResult.Line line : shown.lines()) {
+            View view = getLayoutInflater().inflate(R.layout.row, table, false);
             TextView label = view.findViewById(R.id.row_label);
-            label.setText(row.label);
+            label.setText(line.label);
             TextView value = view.findViewById(R.id.row_value);
-            value.setText(row.value);
-            view.setContentDescription(getString(R.string.row_spoken, row.label, row.value));
+            value.setText(line.value);
+            view.setContentDescription(getString(R.string.row_spoken, line.label, line.value));
             table.addView(view);
         }
+        verdict.setText(getString(R.string.validity, shown.verdict(), shown.reasons()));
     }
 
     /** The files of the launches, as every other device writes them. */

@@ -1,6 +1,5 @@
 package dev.paredown.demo;
 
-import android.content.Context;
 import dev.paredown.core.Json;
 import dev.paredown.core.Manifest;
 import dev.paredown.core.Protocol;
@@ -27,12 +26,15 @@ final class BenchmarkPlan {
     private final File folder;
     private final Manifest manifest;
     private final int threads;
+    private final boolean emulated;
     private final long startedMs = System.currentTimeMillis();
 
-    BenchmarkPlan(File folder, Manifest manifest, int threads) {
+    /** @param emulated whether times and sizes of this machine mean nothing */
+    BenchmarkPlan(File folder, Manifest manifest, int threads, boolean emulated) {
         this.folder = folder;
         this.manifest = manifest;
         this.threads = threads;
+        this.emulated = emulated;
     }
 
     String bundleName() {
@@ -42,6 +44,10 @@ final class BenchmarkPlan {
     /** The workload as llama-bench writes it. */
     String label() {
         return "pp" + promptTokens() + "+tg" + generatedTokens();
+    }
+
+    boolean emulated() {
+        return emulated;
     }
 
     /** One launch each. */
@@ -60,13 +66,16 @@ final class BenchmarkPlan {
         return Protocol.parse(Json.write(protocol(TIME)), "protocol");
     }
 
-    /** Write the spec of a launch. */
-    File writeSpec(Context context, String phase, int place) {
+    /**
+     * Write the spec of a launch.
+     *
+     * @param place of the launch among those of the run, from 1
+     */
+    void writeSpec(File file, String phase, int place) {
         boolean checks = phase.equals(CHECK);
-        String id = "app-" + startedMs + "-" + place + "-" + phase;
         Map<String, Object> spec = new LinkedHashMap<>();
         spec.put("schema", Spec.SCHEMA);
-        spec.put("id", id);
+        spec.put("id", "app-" + startedMs + "-" + place + "-" + phase);
         spec.put("verb", checks ? CHECK : "measure");
         spec.put("bundle", folder.getAbsolutePath());
         spec.put("protocol", checks ? null : protocol(phase));
@@ -74,10 +83,8 @@ final class BenchmarkPlan {
         spec.put("prompt", null);
         spec.put("max_new_tokens", null);
         spec.put("threads", threads);
-        spec.put("emulated", Engines.emulated());
-        File file = new File(context.getCacheDir(), "spec.json");
+        spec.put("emulated", emulated);
         TextFiles.write(file, Json.write(spec));
-        return file;
     }
 
     private Map<String, Object> protocol(String phase) {
@@ -93,7 +100,7 @@ final class BenchmarkPlan {
         return protocol;
     }
 
-    /** A short context halves both until they fit. */
+    /** Half of a short context. */
     private int promptTokens() {
         return Math.max(1, Math.min(PROMPT_TOKENS, manifest.contextLength / 2));
     }

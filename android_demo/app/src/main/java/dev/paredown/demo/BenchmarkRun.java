@@ -11,8 +11,12 @@ import android.os.Looper;
 import android.os.Message;
 import android.os.Messenger;
 import android.os.RemoteException;
+import dev.paredown.core.Fields;
+import dev.paredown.core.Json;
+import dev.paredown.core.LaunchRecord;
 import dev.paredown.core.Manifest;
 import dev.paredown.core.ParedownException;
+import dev.paredown.core.TextFiles;
 import java.io.File;
 import java.util.ArrayDeque;
 import java.util.ArrayList;
@@ -48,7 +52,8 @@ final class BenchmarkRun {
     private boolean answered;
     private boolean stopping;
     private String notice = "";
-    private List<ReportRows.Row> rows = Collections.emptyList();
+    private BenchmarkResult result;
+    private final List<LaunchRecord> launches = new ArrayList<>();
     private final List<File> reports = new ArrayList<>();
     private Launch launch;
 
@@ -74,9 +79,9 @@ final class BenchmarkRun {
         return notice;
     }
 
-    /** What was measured so far; empty before the golden cases have passed. */
-    List<ReportRows.Row> rows() {
-        return rows;
+    /** What was measured so far; null before the golden cases have passed. */
+    BenchmarkResult result() {
+        return result;
     }
 
     /** One file per launch, as every other device writes them. */
@@ -97,12 +102,14 @@ final class BenchmarkRun {
         running = true;
         stopping = false;
         reports.clear();
-        rows = Collections.emptyList();
+        launches.clear();
+        result = null;
         say(context.getString(R.string.checking, folder.getName()));
         files.execute(() -> {
             try {
                 Manifest manifest = dev.paredown.core.Bundle.read(folder).manifest();
-                BenchmarkPlan made = new BenchmarkPlan(folder, manifest, threads);
+                BenchmarkPlan made =
+                        new BenchmarkPlan(folder, manifest, threads, Engines.emulated());
                 main.post(() -> begin(made));
             } catch (ParedownException error) {
                 main.post(() -> fail(context.getString(R.string.refused, error.sentence())));
@@ -146,7 +153,8 @@ final class BenchmarkRun {
         int place = number;
         files.execute(() -> {
             try {
-                File spec = plan.writeSpec(context, wanted, place);
+                File spec = new File(context.getCacheDir(), "spec.json");
+                plan.writeSpec(spec, wanted, place);
                 main.post(() -> launch(spec));
             } catch (ParedownException error) {
                 main.post(() -> fail(error.sentence()));
@@ -191,15 +199,25 @@ final class BenchmarkRun {
             return;
         }
         if (!phase.equals(BenchmarkPlan.CHECK)) {
-            reports.add(new File(path));
-            List<File> so = new ArrayList<>(reports);
-            files.execute(() -> {
-                List<ReportRows.Row> found = ReportRows.of(plan.protocol(), so);
-                main.post(() -> {
-                    rows = found;
-                    tell();
-                });
+            File report = new File(path);
+            reports.add(report);
+            files.execute(() -> read(report));
+        }
+    }
+
+    /** Of the thread for files, in the order of the launches. */
+    private void read(File report) {
+        try {
+            String text = TextFiles.read(report);
+            String name = report.getName();
+            LaunchRecord launch = new LaunchRecord(new Fields(Json.parse(text, name), name));
+            main.post(() -> {
+                launches.add(launch);
+                result = new BenchmarkResult(plan, launches);
+                tell();
             });
+        } catch (ParedownException error) {
+            main.post(() -> fail(context.getString(R.string.failed, error.sentence())));
         }
     }
 

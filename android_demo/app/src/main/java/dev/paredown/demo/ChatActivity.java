@@ -12,12 +12,14 @@ import android.widget.Button;
 import android.widget.EditText;
 import android.widget.Spinner;
 import android.widget.TextView;
+import dev.paredown.core.report.Row;
 import java.io.File;
 import java.util.List;
 
 /** Pick a bundle, ask it something, watch it answer. All state is the workshop's. */
 public final class ChatActivity extends Activity implements Workshop.Listener {
     private static final String FOLDER = "folder";
+    private static final double BYTES_PER_MB = 1e6;
 
     private Workshop workshop;
     private Spinner bundles;
@@ -150,19 +152,19 @@ public final class ChatActivity extends Activity implements Workshop.Listener {
     private String milliseconds(Double value) {
         return value == null
                 ? getString(R.string.no_value)
-                : getString(R.string.milliseconds, Numbers.digits(value));
+                : getString(R.string.milliseconds, Row.digits(value));
     }
 
     private String speed(Double value) {
         return value == null
                 ? getString(R.string.no_value)
-                : getString(R.string.tokens_per_second, Numbers.digits(value));
+                : getString(R.string.tokens_per_second, Row.digits(value));
     }
 
     private String megabytes(Long bytes) {
         return bytes == null
                 ? getString(R.string.no_value)
-                : getString(R.string.megabytes, Numbers.digits(bytes / Numbers.BYTES_PER_MB));
+                : getString(R.string.megabytes, Row.digits(bytes / BYTES_PER_MB));
     }
 
     /** The user's choice; a list that is filled anew chooses what is chosen already. */

@@ -11,6 +11,7 @@ import dev.paredown.core.ParedownException;
 import dev.paredown.core.ProcReader;
 import dev.paredown.core.SystemClock;
 import dev.paredown.core.TextCodecFactory;
+import dev.paredown.core.chat.BundleText;
 import dev.paredown.executorch.ExecutorchEngineFactory;
 import dev.paredown.onnx.OnnxEngineFactory;
 import java.util.Arrays;
@@ -46,9 +47,7 @@ final class Engines {
 
     /** Tokenizers and chat templates. */
     static TextCodecFactory texts() {
-        return bundle -> {
-            throw ParedownException.missing("this program reads no tokenizers", "");
-        };
+        return BundleText::open;
     }
 
     /** Runs specs in this process. */
@@ -74,6 +73,7 @@ final class Engines {
                 || Build.HARDWARE.startsWith("cutf");
     }
 
+    @SuppressWarnings("deprecation") // what replaces it came with Android 13
     private static String executorchVersion(Context context) {
         try {
             ApplicationInfo info =

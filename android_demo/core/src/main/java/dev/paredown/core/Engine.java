@@ -9,7 +9,7 @@ import java.util.Map;
  * belongs to the engine and holds until its next call.
  */
 public interface Engine extends AutoCloseable {
-    /** The runtime: {@code onnxruntime} or {@code executorch}. */
+    /** The runtime: {@code onnxruntime-java} or {@code executorch-java}. */
     String name();
 
     /** Version of every library that takes part, by name. */

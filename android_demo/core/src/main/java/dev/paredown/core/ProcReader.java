@@ -6,10 +6,14 @@ import java.io.FileInputStream;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
+import java.util.regex.Matcher;
+import java.util.regex.Pattern;
 
 /** What the kernel says in /proc and /sys; the root is given, so that a test makes its own. */
 public final class ProcReader {
     private static final long BYTES_PER_KIB = 1024;
+    private static final Pattern PSS_LINE =
+            Pattern.compile("^Pss:\\s*([0-9]+) kB$", Pattern.MULTILINE);
 
     private final File root;
 
@@ -33,9 +37,22 @@ public final class ProcReader {
         return statusBytes("VmHWM");
     }
 
-    /** Pss of /proc/self/smaps_rollup in bytes, or null; reading it takes milliseconds. */
+    /**
+     * Pss of /proc/self/smaps_rollup in bytes, or null; reading it takes milliseconds. Kernels
+     * before 4.14 (Android 9 and older) list the mappings, but do not add them up.
+     */
     public Long pssBytes() {
-        return kibibytes("proc/self/smaps_rollup", "Pss");
+        Long sum = kibibytes("proc/self/smaps_rollup", "Pss");
+        return sum != null ? sum : addedPss(read("proc/self/smaps"));
+    }
+
+    private static Long addedPss(String mappings) {
+        Matcher line = PSS_LINE.matcher(mappings == null ? "" : mappings);
+        Long sum = null;
+        while (line.find()) {
+            sum = (sum == null ? 0 : sum) + Long.parseLong(line.group(1)) * BYTES_PER_KIB;
+        }
+        return sum;
     }
 
     /** A {@code name: 123 kB} line in bytes, or null. */

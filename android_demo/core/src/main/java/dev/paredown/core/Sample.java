@@ -40,6 +40,11 @@ public final class Sample {
         return sum;
     }
 
+    /** When it ended, as {@link #startNs}. */
+    public long endNs() {
+        return startNs + ttftNs + decodeNs();
+    }
+
     /** As {@code Sample} of the schema. */
     public Map<String, Object> toJson() {
         Map<String, Object> json = new LinkedHashMap<>();

@@ -43,6 +43,13 @@ public class ProcReaderTest {
     }
 
     @Test
+    public void olderKernelsListMappingsButDoNotAddThemUp() throws Exception {
+        file("proc/self/smaps", "00-10 r-xp 0 0:0 0 /a\nSize: 9 kB\nPss:    5 kB\nPss_Dirty: 1 kB\n"
+                + "10-20 rw-p 0 0:0 0\nPss:   37 kB\nSwapPss:  8 kB\n");
+        assertEquals(Long.valueOf(42 * 1024), proc.pssBytes());
+    }
+
+    @Test
     public void whatIsNotThereIsNull() {
         assertNull(proc.peakRssBytes());
         assertNull(proc.pssBytes());

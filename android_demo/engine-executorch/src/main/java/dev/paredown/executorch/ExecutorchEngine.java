@@ -73,7 +73,7 @@ public final class ExecutorchEngine implements Engine {
 
     @Override
     public String name() {
-        return ExecutorchEngineFactory.BACKEND;
+        return "executorch-java";
     }
 
     @Override

@@ -91,7 +91,7 @@ final class OnnxEngine implements Engine {
 
     @Override
     public String name() {
-        return "onnxruntime";
+        return "onnxruntime-java";
     }
 
     @Override

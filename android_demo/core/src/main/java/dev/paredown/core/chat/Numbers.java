@@ -14,7 +14,7 @@ final class Numbers {
             boolean reals = left instanceof Double || right instanceof Double;
             return reals || operator.equals("/")
                     ? (Object) reals(operator, real(left), real(right))
-                    : (Object) wholes(operator, whole(left), whole(right));
+                    : wholes(operator, whole(left), whole(right));
         }
         if (operator.equals("+")) {
             return concatenate(left, right, budget);

@@ -60,6 +60,17 @@ final class Renderer {
         }
     }
 
+    /** The value of an expression with names of its own. */
+    Object valueIn(Scope inner, Expression expression) {
+        Scope before = scope;
+        scope = inner;
+        try {
+            return expression.value(this);
+        } finally {
+            scope = before;
+        }
+    }
+
     String text() {
         return out.toString();
     }

@@ -62,36 +62,52 @@ final class Splits {
 
     private static List<Object> words(String text, int most) {
         List<Object> words = new ArrayList<>();
-        String rest = PyText.strip(text, null, true, false);
-        for (int left = most; left > 0 && !rest.isEmpty(); left--) {
-            int end = 0;
-            while (end < rest.length() && !PyText.isSpace(rest.charAt(end))) {
+        int from = skipSpaces(text, 0);
+        for (int left = most; left > 0 && from < text.length(); left--) {
+            int end = from;
+            while (end < text.length() && !PyText.isSpace(text.charAt(end))) {
                 end++;
             }
-            words.add(rest.substring(0, end));
-            rest = PyText.strip(rest.substring(end), null, true, false);
+            words.add(text.substring(from, end));
+            from = skipSpaces(text, end);
         }
-        if (!rest.isEmpty()) {
-            words.add(rest);
+        if (from < text.length()) {
+            words.add(text.substring(from));
         }
         return words;
     }
 
+    private static int skipSpaces(String text, int from) {
+        int at = from;
+        while (at < text.length() && PyText.isSpace(text.charAt(at))) {
+            at++;
+        }
+        return at;
+    }
+
     private static List<Object> wordsFromRight(String text, int most) {
         List<Object> words = new ArrayList<>();
-        String rest = PyText.strip(text, null, false, true);
-        for (int left = most; left > 0 && !rest.isEmpty(); left--) {
-            int start = rest.length();
-            while (start > 0 && !PyText.isSpace(rest.charAt(start - 1))) {
+        int to = skipSpacesBack(text, text.length());
+        for (int left = most; left > 0 && to > 0; left--) {
+            int start = to;
+            while (start > 0 && !PyText.isSpace(text.charAt(start - 1))) {
                 start--;
             }
-            words.add(rest.substring(start));
-            rest = PyText.strip(rest.substring(0, start), null, false, true);
+            words.add(text.substring(start, to));
+            to = skipSpacesBack(text, start);
         }
-        if (!rest.isEmpty()) {
-            words.add(rest);
+        if (to > 0) {
+            words.add(text.substring(0, to));
         }
         return words;
+    }
+
+    private static int skipSpacesBack(String text, int to) {
+        int at = to;
+        while (at > 0 && PyText.isSpace(text.charAt(at - 1))) {
+            at--;
+        }
+        return at;
     }
 
     /** splitlines. */

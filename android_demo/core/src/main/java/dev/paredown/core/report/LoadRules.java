@@ -11,14 +11,8 @@ final class LoadRules {
 
     private LoadRules() {}
 
-    static void find(
-            List<LaunchRecord> launches, Seen seen, int threads, Validity.Findings findings) {
-        contention(seen, threads, findings);
-        spread(Summary.phase(launches, "time"), findings);
-    }
-
     /** From the load average, which looks back over a minute, only where nothing better is said. */
-    private static void contention(Seen seen, int threads, Validity.Findings findings) {
+    static void contention(Seen seen, int threads, Validity.Findings findings) {
         Double known = seen.largestFact("cpu_count");
         double cores = known == null ? Double.POSITIVE_INFINITY : known;
         Double others = seen.largestFact("other_work_cores");
@@ -38,7 +32,8 @@ final class LoadRules {
         return Double.isInfinite(cores) ? "inf" : MachineRules.format("%.0f", cores);
     }
 
-    private static void spread(List<LaunchRecord> timed, Validity.Findings findings) {
+    /** How decode speed differs between launches of phase time. */
+    static void spread(List<LaunchRecord> timed, Validity.Findings findings) {
         if (timed.size() < 2) {
             findings.add(false, "a single launch says nothing about the variation between launches");
             return;

@@ -26,7 +26,6 @@ final class MachineRules {
         drift(launches, findings);
         clockJumps(launches, findings);
         swapping(launches, findings);
-        frequency(launches, findings);
     }
 
     private static void changes(Seen seen, Validity.Findings findings) {
@@ -80,7 +79,7 @@ final class MachineRules {
     private static void swapping(List<LaunchRecord> launches, Validity.Findings findings) {
         double swapped = 0;
         for (LaunchRecord launch : launches) {
-            List<Double> pages = Seen.numbers(trace(launch, "swapped_pages", 0));
+            List<Double> pages = Seen.numbers(trace(launch, "swapped_pages"));
             swapped += pages.isEmpty() ? 0 : pages.get(pages.size() - 1) - pages.get(0);
         }
         if (swapped > MOST_SWAPPED_PAGES) {
@@ -88,20 +87,18 @@ final class MachineRules {
         }
     }
 
-    /**
-     * Right after a repetition the clock is what the repetition ran at. The first reading of a
-     * launch with a trace is left out: the machine may have been idle.
-     */
-    private static void frequency(List<LaunchRecord> launches, Validity.Findings findings) {
-        List<Object> clocks = new ArrayList<>();
+    /** Between the first repetition's start and the last one's end: else it may be idle. */
+    static void frequency(List<LaunchRecord> launches, Validity.Findings findings) {
+        List<Double> known = new ArrayList<>();
         for (LaunchRecord launch : launches) {
-            if (launch.trace.size() > 1) {
-                clocks.addAll(trace(launch, "cpu_frequency_hz", 1));
-            } else {
-                clocks.add(Seen.fact(launch, "cpu_frequency_hz"));
+            for (Snapshot snapshot : launch.trace) {
+                Object hertz = snapshot.readings.get("cpu_frequency_hz");
+                boolean working = snapshot.atNs > 0 && snapshot.atNs <= endNs(launch);
+                if (working && hertz instanceof Double) {
+                    known.add((Double) hertz);
+                }
             }
         }
-        List<Double> known = Seen.numbers(clocks);
         if (known.isEmpty()) {
             return;
         }
@@ -114,9 +111,14 @@ final class MachineRules {
         }
     }
 
-    private static List<Object> trace(LaunchRecord launch, String name, int from) {
+    private static long endNs(LaunchRecord launch) {
+        int count = launch.samples.size();
+        return count == 0 ? 0 : launch.samples.get(count - 1).endNs();
+    }
+
+    private static List<Object> trace(LaunchRecord launch, String name) {
         List<Object> values = new ArrayList<>();
-        for (Snapshot snapshot : launch.trace.subList(from, launch.trace.size())) {
+        for (Snapshot snapshot : launch.trace) {
             values.add(snapshot.readings.get(name));
         }
         return values;

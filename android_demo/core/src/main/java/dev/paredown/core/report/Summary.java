@@ -132,7 +132,7 @@ public final class Summary {
         List<Sample> samples = launches.get(0).samples;
         Sample lastSample = samples.get(samples.size() - 1);
         long start = samples.get(0).startNs;
-        long end = lastSample.startNs + lastSample.ttftNs + lastSample.decodeNs();
+        long end = lastSample.endNs();
         double window = Math.min(EDGE_NS, (end - start) / 3.0);
         List<Sample> first = new ArrayList<>();
         List<Sample> last = new ArrayList<>();

@@ -39,7 +39,9 @@ public final class Validity {
         Findings findings = new Findings();
         MachineRules.find(launches, seen, findings);
         PhoneRules.find(seen, findings);
-        LoadRules.find(launches, seen, threads, findings);
+        LoadRules.contention(seen, threads, findings);
+        MachineRules.frequency(launches, findings);
+        LoadRules.spread(Summary.phase(launches, "time"), findings);
         return new Validity(findings);
     }
 

@@ -12,6 +12,7 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Date;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -57,6 +58,11 @@ public final class TextServer {
                 break;
             case "decode":
                 decode(request, answer);
+                break;
+            case "render":
+                Template template = Template.parse(request.string("template"), "the template");
+                Date now = new Date(request.integer("now_ms"));
+                answer.put("text", template.render(Json.object(request.any("variables"), "v"), now));
                 break;
             default:
                 throw new IllegalArgumentException(op);

@@ -1,0 +1,209 @@
+"""Chat templates in Java against transformers' Jinja: the same text, or both refuse."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_templates import FAMILIES
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jvm_text import JvmText, Refused
+from transformers.utils.chat_template_utils import _compile_jinja_template
+
+COMMON: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "derandomize": True,
+    "suppress_health_check": [HealthCheck.too_slow],
+}
+REFERENCE_ERRORS = (Exception,)
+"""Templates fail in Python with any class: jinja's own, TypeError, IndexError, KeyError..."""
+
+
+@pytest.fixture(scope="module")
+def jvm(java_classes: Path) -> Iterator[JvmText]:
+    with JvmText(java_classes) as process:
+        yield process
+
+
+def reference(template: str, variables: dict[str, Any]) -> str | None:
+    """What transformers renders; None where it fails."""
+    try:
+        text: str = _compile_jinja_template(template).render(**variables)
+    except REFERENCE_ERRORS:
+        return None
+    return text
+
+
+def ours(jvm: JvmText, template: str, variables: dict[str, Any]) -> str | None:
+    """What Java renders; None where it refuses."""
+    now_ms = int(time.time() * 1000)
+    try:
+        text: str = jvm.ask("render", template=template, variables=variables, now_ms=now_ms)["text"]
+    except Refused:
+        return None
+    return text
+
+
+def test_templates_of_the_families_render_conversations(jvm: JvmText) -> None:
+    """A plain conversation renders for every family, so that parity is not that of refusals."""
+    messages = [
+        {"role": "user", "content": " Why is the sky blue?\n"},
+        {"role": "assistant", "content": "<think>\nlight\n</think>\n\nIt scatters."},
+        {"role": "user", "content": "{{ messages }} 'really' \u00e9 \U0001f600"},
+    ]
+    variables = {"messages": messages, "add_generation_prompt": True, **TOKENS}
+    for name, template in FAMILIES.items():
+        text = ours(jvm, template, variables)
+        assert text == reference(template, variables), name
+        assert text is not None, name
+        assert "\U0001f600" in text, name
+
+
+TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
+TEXTS = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.sampled_from(
+        ["", " a\n", "/no_think x", "<think>\nq\n</think>\n\nans", "{% if %}", "a\r\nb", "\x1c\u2003"]
+    ),
+)
+CALLS = st.fixed_dictionaries(
+    {
+        "function": st.fixed_dictionaries(
+            {
+                "name": TEXTS,
+                "arguments": st.dictionaries(
+                    TEXTS,
+                    st.recursive(
+                        st.none()
+                        | st.booleans()
+                        | st.integers(-(2**62), 2**62)
+                        | st.floats(allow_nan=False, allow_infinity=False)
+                        | TEXTS,
+                        lambda inner: st.lists(inner, max_size=2),
+                    ),
+                    max_size=3,
+                ),
+            }
+        )
+    }
+)
+MESSAGES = st.lists(
+    st.fixed_dictionaries(
+        {
+            "role": st.sampled_from(["user", "assistant", "system", "tool"]),
+            "content": TEXTS | st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": TEXTS}))
+            | st.none(),
+        },
+        optional={"tool_calls": st.lists(CALLS, max_size=2), "reasoning_content": TEXTS},
+    ),
+    max_size=5,
+)
+TURNS = st.lists(TEXTS, min_size=1, max_size=5).map(
+    lambda texts: [
+        {"role": ("user", "assistant")[place % 2], "content": text}
+        for place, text in enumerate(texts)
+    ]
+)
+
+
+@settings(max_examples=250, **COMMON)
+@given(
+    name=st.sampled_from(sorted(FAMILIES)),
+    messages=MESSAGES | TURNS,
+    prompt=st.booleans(),
+    more=st.fixed_dictionaries(
+        {}, optional={"tools": st.none() | st.lists(CALLS, max_size=2), "enable_thinking": st.booleans()}
+    ),
+)
+def test_templates_of_the_families_over_random_conversations(
+    jvm: JvmText, name: str, messages: list[Any], prompt: bool, more: dict[str, Any]
+) -> None:
+    variables = {"messages": messages, "add_generation_prompt": prompt, **TOKENS, **more}
+    expected = reference(FAMILIES[name], variables)
+    assert ours(jvm, FAMILIES[name], variables) == expected
+
+
+def test_a_template_that_transformers_ships(jvm: JvmText) -> None:
+    module = pytest.importorskip("transformers.models.llama4.processing_llama4")
+    template = getattr(module, "chat_template", None)
+    if template is None:
+        pytest.skip("this transformers ships no template for Llama 4")
+    for messages in (
+        [{"role": "user", "content": "hi"}],
+        [{"role": "system", "content": " s "}, {"role": "user", "content": [{"type": "text", "text": "t"}]}],
+    ):
+        variables = {"messages": messages, "add_generation_prompt": True, **TOKENS}
+        expected = reference(template, variables)
+        assert expected is not None
+        assert ours(jvm, template, variables) == expected
+
+
+VARIABLES: dict[str, Any] = {
+    "t": " \u00c4b\u00df\U0001f600 ca\tb,\n",
+    "e": "",
+    "i": 7,
+    "n": -3,
+    "f": 2.5,
+    "yes": True,
+    "nil": None,
+    "l": [3, "a", None, [1, 2], {"k": "v"}],
+    "d": {"a": 1, "b": {"c": [1.0, 1e-7, 1e22]}, "items": 5, "quote": "it's \"q\" \\ \x07\u200b"},
+    "ms": [{"role": "user", "x": 1}, {"role": "tool", "x": 0}, {"role": "user"}],
+}
+
+
+def atoms() -> st.SearchStrategy[str]:
+    names = st.sampled_from([*VARIABLES, "missing", "none", "true", "1", "0", "2", "1.5", "'a'", "''"])
+    return names | st.sampled_from(["[1,'a']", "(1,)", "()", "(1, 2)", "{'a': t}", "d.b", "l[0]", "ms[0].role"])
+
+
+BINARY = ["+", "-", "*", "//", "/", "%", "~", "==", "!=", "<", ">=", "in", "not in", "and", "or", "**"]
+FILTERS = (
+    "trim upper lower capitalize title length join tojson list first last string int float safe items "
+    "reverse default('z') default('z',true) join('-') replace('a','bc') trim('a') tojson(indent=2) "
+    "map('upper') map(attribute='x') selectattr('x') selectattr('role','equalto','user') "
+    "rejectattr('x','defined') select('string') reject('none')"
+).split()
+TESTS = (
+    "defined undefined none string mapping sequence iterable number integer float boolean true false "
+    "odd even"
+).split() + ["divisibleby(2)", "divisibleby 3", "in [7,'a']", "eq 7", "equalto('a')", "gt 1", "lt(2)"]
+POSTFIX = (
+    ".strip() .split() .split(',') .split(none,1) .rsplit('a',1) .upper() .title() .capitalize() "
+    ".startswith('a') .endswith(('a','b')) .replace('a','b',1) .replace('','-') .lstrip(' a') .rstrip() "
+    ".splitlines() .find('b') .count('a') .items() .keys() .values() .get('a') .get('q',2) .a .items .b.c "
+    "['a'] [0] [-1] [1:] [:-1] [::-1] [1:9:2] [-2:] ['b']['c'] .join(['x','y']) .removeprefix('a') "
+    ".index(3)"
+).split()
+
+
+def grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    return st.one_of(
+        st.builds("({} {} {})".format, inner, st.sampled_from(BINARY), inner),
+        st.builds("{}|{}".format, inner, st.sampled_from(FILTERS)),
+        st.builds("({} is {})".format, inner, st.sampled_from(TESTS)),
+        st.builds("({} is not {})".format, inner, st.sampled_from(TESTS)),
+        st.builds("{}{}".format, inner, st.sampled_from(POSTFIX)),
+        st.builds("({} if {} else {})".format, inner, inner, inner),
+        st.builds("(not {})".format, inner),
+        st.builds("(-{})".format, inner),
+    )
+
+
+@settings(max_examples=1500, **COMMON)
+@given(expression=st.recursive(atoms(), grow, max_leaves=5))
+def test_random_expressions(jvm: JvmText, expression: str) -> None:
+    """Never another text than Jinja's; what Jinja can and this cannot is refused as unsupported."""
+    template = "{{ " + expression + " }}"
+    expected = reference(template, VARIABLES)
+    try:
+        text = jvm.ask("render", template=template, variables=VARIABLES, now_ms=0)["text"]
+    except Refused as refusal:
+        assert expected is None or "not supported" in str(refusal), (expression, expected)
+    else:
+        assert text == expected, expression
