@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: setup demo test system check benchmarks clean
+.PHONY: setup demo test system check android-apk android-test benchmarks clean
 
 setup: $(INSTALLED)
 
@@ -32,6 +32,15 @@ check: setup
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
+
+# What cannot be had on this machine (packages, another processor) is said, and is no failure.
+android-apk: system
+	@export PYTHON="$(PYTHON)"; android_demo/offline/fetch_tools.sh && \
+		android_demo/offline/build_apk.sh || { status=$$?; \
+		[ $$status = 3 ] && echo "skipped: no APK without that" >&2 || exit $$status; }
+
+android-test: setup system
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests/android
 
 benchmarks: setup
 	@for name in pruning_methods export_parity export_speed gate_operating_characteristic \

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from runtime_py.schema import LayerShape
-from toolchain.errors import BadRequestError, install_line, missing_modules
+from toolchain.errors import BadRequestError, install_line, missing_modules, require_extra
 from toolchain.exporting.formats import artifact_bytes
 from toolchain.exporting.memory import predict_memory
 from toolchain.model.families import FAMILIES, attention_window, require_causal
@@ -138,7 +138,10 @@ def check_recipe(recipe: Recipe) -> None:
 
     Raises:
         BadRequestError: as `plan_recipe`, or an encoder that is to be profiled.
+        MissingError: an export whose packages are not installed.
     """
+    for settings in recipe.export:
+        require_extra(settings.backend, f"export to {settings.backend}")
     if recipe.profile is not None:
         require_causal(FAMILIES[plan_recipe(recipe).model_type], "profiling")
 

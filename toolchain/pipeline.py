@@ -15,11 +15,10 @@ from runtime_py.schema import MANIFEST_NAME, DeviceReport, Manifest, loads
 from toolchain import api
 from toolchain.calibrate.mixture import parse_mix
 from toolchain.dry_run import check_recipe
-from toolchain.errors import require_extra
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import Progress
 from toolchain.recipe import ExportSettings, Recipe, bundle_names, recipe_yaml
-from toolchain.report.run import Outcome, RunResult
+from toolchain.report.run import BASELINE, Outcome, RunResult
 from toolchain.report.write import write_run
 from toolchain.steps import StepLog
 from toolchain.store import sha256_file, source_sha256
@@ -37,14 +36,14 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress) -> RunResult:
     """
     names = bundle_names(recipe.export)
     check_recipe(recipe)
-    for settings in recipe.export:
-        require_extra(settings.backend, f"export to {settings.backend}")
     dense = open_checkpoint(recipe.model)
     if recipe.validate_ is not None:
         read_material(recipe.validate_, dense)
     line = Line(recipe, dense, out, StepLog(out, progress), progress)
 
     compact = line.prune()
+    if recipe.baseline and recipe.prune is not None:
+        run_recipe(recipe.without_pruning(), out / BASELINE, progress)
     outcomes = []
     for name, settings in zip(names, recipe.export, strict=True):
         bundle = line.export(name, settings, compact)

@@ -254,6 +254,12 @@ class Recipe(_Settings):
     export: Annotated[list[ExportSettings], Field(min_length=1)] = [ExportSettings()]
     profile: ProfileSettings | None = ProfileSettings()
     validate_: ValidateSettings | None = Field(default=ValidateSettings(), alias="validate")
+    baseline: bool = False
+    """Also export and measure the dense model, for the report's before and after."""
+
+    def without_pruning(self) -> Recipe:
+        """The same exports and measurements of the dense model."""
+        return self.model_copy(update={"prune": None, "validate_": None, "baseline": False})
 
 
 def bundle_names(exports: Sequence[ExportSettings]) -> list[str]:

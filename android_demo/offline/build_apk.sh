@@ -27,6 +27,14 @@ version() { sed -n "s/^$1 = \"\(.*\)\"$/\1/p" "$demo/gradle/libs.versions.toml";
 
 exec 9>"$out/.apk.lock"
 flock 9
+apk=$out/paredown-demo.apk
+key=$({ find "$demo" -type f \( -path '*/src/main/*' -o -path '*/offline/*' -o -name '*.toml' \) \
+  -not -path '*/__pycache__/*' -print0 | sort -z | xargs -0 sha256sum
+  cat "$tools"/*/.recipe; } | sha256sum)
+if [ -f "$apk" ] && [ "$key" = "$(cat "$out/.apk.key" 2>/dev/null)" ]; then # nothing changed
+  echo "$apk"
+  exit 0
+fi
 work=$(mktemp -d "$out/.apk.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 mkdir "$work/classes" "$work/dex"
@@ -90,5 +98,7 @@ keys=$out/debug.keystore
   -alias androiddebugkey -keyalg RSA -keysize 2048 -validity 10000 -dname 'CN=Android Debug' 2>/dev/null
 apksigner sign --ks "$keys" --ks-pass pass:android --out "$work/signed.apk" "$work/unsigned.apk"
 apksigner verify "$work/signed.apk"
-mv "$work/signed.apk" "$out/paredown-demo.apk"
-echo "$out/paredown-demo.apk"
+rm -f "$out/.apk.key"
+mv "$work/signed.apk" "$apk"
+echo "$key" >"$out/.apk.key"
+echo "$apk"

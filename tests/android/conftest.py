@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
-from android_fixtures import android_tools, java_classes, run_offline
+from pathlib import Path
 
-__all__ = ["android_tools", "java_classes", "run_offline"]
+import pytest
+from android_fixtures import android_tools, java_classes, run_offline
+from jvm import Jvm
+
+__all__ = ["android_tools", "java_classes", "jvm", "run_offline"]
+
+
+@pytest.fixture(scope="session")
+def jvm(java_classes: Path, android_tools: Path) -> Jvm:
+    """The compiled core on a JVM."""
+    return Jvm(java_classes, android_tools)

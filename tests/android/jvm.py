@@ -21,16 +21,14 @@ class Jvm:
     classes: Path
     tools: Path
 
-    def java(
-        self, main: str, *arguments: str, stdin: str = "", heap: str = "512m"
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a class's `main`."""
+    def command(self, main: str, *arguments: str) -> list[str]:
+        """The command line that runs a class's `main`."""
         folders = ("core", "core-test", "engine-onnx", "host")
         paths = [str(self.classes / folder) for folder in folders]
         paths += [str(self.tools / "onnxruntime" / "onnxruntime.jar"), *JUNIT]
-        command = [
+        return [
             "java",
-            f"-Xmx{heap}",
+            "-Xmx512m",
             "-XX:TieredStopAtLevel=1",  # short programs: less compiling
             "-XX:+UseSerialGC",
             f"-Donnxruntime.native.path={self.tools / 'onnxruntime' / 'native'}",
@@ -39,15 +37,15 @@ class Jvm:
             main,
             *arguments,
         ]
-        return subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            check=False,
-            timeout=TIMEOUT_S,
-        )
+
+    def host_command(self, spec: Path, reports: Path) -> list[str]:
+        """The command line of a headless run."""
+        arguments = ("--spec", str(spec), "--reports", str(reports))
+        return self.command("dev.paredown.host.HostMain", *arguments)
+
+    def java(self, main: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a class's `main`."""
+        return self._run(self.command(main, *arguments), stdin)
 
     def ask(self, questions: list[tuple[str, str]]) -> list[dict[str, Any]]:
         """Answers of `CrossTool` to (what, JSON text)."""
@@ -62,13 +60,23 @@ class Jvm:
         path = folder / "spec.json"
         path.write_text(json.dumps(spec), encoding="utf-8")
         reports = folder / "reports"
-        done = self.java(
-            "dev.paredown.host.HostMain", "--spec", str(path), "--reports", str(reports)
-        )
+        done = self._run(self.host_command(path, reports))
         answers = [path for path in reports.iterdir() if not path.name.startswith(".")]
         assert len(answers) == 1, (answers, done.stderr)
         assert list(reports.iterdir()) == answers, "a half-written file was left"
         return done.returncode, json.loads(answers[0].read_text(encoding="utf-8")), done.stdout
+
+    @staticmethod
+    def _run(command: list[str], stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+            timeout=TIMEOUT_S,
+        )
 
 
 def check_spec(bundle: Path) -> dict[str, Any]:

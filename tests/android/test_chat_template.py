@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,7 +112,7 @@ TURNS = st.lists(TEXTS, min_size=1, max_size=5).map(
 )
 
 
-@settings(max_examples=250, **COMMON)
+@settings(max_examples=150, **COMMON)
 @given(
     name=st.sampled_from(sorted(FAMILIES)),
     messages=MESSAGES | TURNS,
@@ -195,15 +196,22 @@ def grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=1500, **COMMON)
+PYTHON_ONLY = re.compile(r" at 0x|dict_(items|keys|values)\(|<built-in")
+"""What Python says of objects that have no text of their own."""
+
+
+@settings(max_examples=400, **COMMON)
 @given(expression=st.recursive(atoms(), grow, max_leaves=5))
 def test_random_expressions(jvm: JvmText, expression: str) -> None:
     """Never another text than Jinja's; what Jinja can and this cannot is refused as unsupported."""
     template = "{{ " + expression + " }}"
     expected = reference(template, VARIABLES)
+    if expected is not None and PYTHON_ONLY.search(expected):
+        expected = None
     try:
         text = jvm.ask("render", template=template, variables=VARIABLES, now_ms=0)["text"]
     except Refused as refusal:
-        assert expected is None or "not supported" in str(refusal), (expression, expected)
+        known = ("not supported", "takes a slice of")  # of a constant, jinja's optimiser lets it be
+        assert expected is None or any(word in str(refusal) for word in known), expression
     else:
         assert text == expected, expression

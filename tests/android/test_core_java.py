@@ -34,13 +34,6 @@ from runtime_py.schema import (
 from toolchain.profiling.stats import summarize
 from toolchain.profiling.validity import judge
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="session")
-def jvm(java_classes: Path, android_tools: Path) -> Jvm:
-    return Jvm(java_classes, android_tools)
-
 
 def test_the_java_tests_pass(jvm: Jvm) -> None:
     folder = jvm.classes / "core-test"
@@ -48,12 +41,12 @@ def test_the_java_tests_pass(jvm: Jvm) -> None:
         path.relative_to(folder).with_suffix("").as_posix().replace("/", ".")
         for path in sorted(folder.rglob("*Test.class"))
     ]
-    assert len(names) >= 10
+    assert len(names) >= 12
     done = jvm.java("org.junit.runner.JUnitCore", *names)
     assert done.returncode == 0, done.stdout
     count = re.search(r"OK \((\d+) tests\)", done.stdout)
     assert count is not None
-    assert int(count[1]) >= 80
+    assert int(count[1]) >= 90
 
 
 def test_json_means_the_same_in_both_languages(jvm: Jvm) -> None:
@@ -134,21 +127,6 @@ def test_rows_and_validity_are_those_of_the_host(jvm: Jvm) -> None:
         assert answer["verdict"] == verdict
         verdicts.add(verdict)
     assert verdicts == {"valid", "suspect", "invalid"}
-
-
-def test_no_class_of_the_core_needs_more_than_android_8() -> None:
-    """What Java 9 to 11 and later levels of Android added to the library, by name."""
-    late = re.compile(
-        r"\b(List|Set|Map|Path|Map\.Entry)\.(of|copyOf|entry)\(|\.repeat\(|\.isBlank\(|\.strip\w*\(|"
-        r"\.lines\(|readAllBytes\(\)|readNBytes|transferTo\(|readString|writeString|"
-        r"\.toList\(\)|Optional\w*\.isEmpty|orElseThrow\(\)|\.takeWhile|java\.net\.http|"
-        r"java\.lang\.ProcessHandle|StackWalker|VarHandle|requireNonNullElse|android\."
-    )
-    for module in ("core", "engine-onnx"):
-        for path in sorted((ROOT / "android_demo" / module / "src" / "main").rglob("*.java")):
-            code = re.sub(r"/\*.*?\*/|//[^\n]*", "", path.read_text(encoding="utf-8"), flags=re.S)
-            found = late.search(code)
-            assert found is None, f"{path}: {found}"
 
 
 # Random files

@@ -18,9 +18,11 @@ from toolchain.api import report
 from toolchain.cli import main
 from toolchain.errors import BadRequestError
 from toolchain.report.numbers import FORMATS, at, shown
+from toolchain.report.summary import COMPARED
 
 RECIPE = """\
 schema: paredown.recipe/1
+baseline: {baseline}
 model: embedded
 prune: {prune}
 export: [{{backend: onnx, context: 128}}]
@@ -36,9 +38,9 @@ MOST_BYTES = 2_000_000
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A dense run and a pruned one."""
     folder = tmp_path_factory.mktemp("report")
-    for name, prune in (("dense", "null"), ("pruned", PRUNE)):
+    for name, prune, baseline in (("dense", "null", "false"), ("pruned", PRUNE, "true")):
         recipe = folder / f"{name}.yaml"
-        recipe.write_text(RECIPE.format(prune=prune))
+        recipe.write_text(RECIPE.format(prune=prune, baseline=baseline))
         assert main(["run", str(recipe), "--out", str(folder / name)]) in {0, 1, 4}
     return folder / "dense", folder / "pruned"
 
@@ -117,6 +119,14 @@ def test_no_number_stands_outside_of_its_element(comparison: Path) -> None:
             word = found.rstrip(".")
             in_json = word in known or word.replace(" ", "_") in known
             assert in_json or word in fixed or word == "2", text
+
+
+def test_a_run_brings_its_own_baseline(runs: tuple[Path, Path]) -> None:
+    (pruned,) = json.loads((runs[1] / "report.json").read_text())["runs"]
+    baseline = pruned["bundles"][0]["baseline"]
+    assert (baseline["run"], baseline["bytes_ratio"] < 1) == ("dense", True)
+    assert set(baseline["rows"]) == set(COMPARED)
+    assert "not measured" not in (runs[1] / "report.html").read_text()
 
 
 def test_the_dense_run_is_the_baseline(comparison: Path) -> None:

@@ -93,3 +93,12 @@ def test_engines(manifest: Manifest) -> None:
     assert engine_name(pte, "auto", remote=False) == "executorch"
     assert engine_name(pte, "native", remote=False) == "executorch-native"
     assert engine_name(pte, "auto", remote=True) == "executorch-native"
+
+
+def test_an_engine_whose_own_cost_is_measured(manifest: Manifest) -> None:
+    known = predict_bundle(manifest, "onnxruntime", 8, 16)
+    java = predict_bundle(manifest, "onnxruntime-java", 8, 16, base_bytes=90_000_000)
+    model_only = predict_bundle(manifest, "onnxruntime-java", 8, 16)
+    assert java.total_bytes - model_only.total_bytes == 90_000_000
+    assert known.total_bytes - model_only.total_bytes == RUNTIME
+    assert predict_bundle(manifest, "onnxruntime", 8, 16, base_bytes=90_000_000) == known

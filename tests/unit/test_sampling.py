@@ -86,7 +86,7 @@ def test_looks_that_were_cut_off(text: str) -> None:
 
 
 def test_the_script_looks_until_its_input_ends(tmp_path: Path) -> None:
-    """In this machine's sh, with a file that changes meanwhile and commands that are (not) there."""
+    """In this machine's sh; a file changes meanwhile, and not all commands are there."""
     value = tmp_path / "scaling_governor"
     value.write_text("ondemand\n")
     (tmp_path / "two words").write_text("not for us\n")

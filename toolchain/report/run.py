@@ -12,6 +12,9 @@ from toolchain.model.spec import ModelSpec
 from toolchain.profiling.table import report_table
 from toolchain.validation.verdict import Verdict, verdict_markdown
 
+BASELINE = "dense"
+"""Folder, inside of a run's, of the run of the dense model that it is set beside."""
+
 SEVERITY = (EXIT_HOLD, EXIT_INVALID_MEASUREMENT, EXIT_INCONCLUSIVE, EXIT_OK)
 """Which exit code wins where bundles differ."""
 

@@ -14,6 +14,7 @@ from typing import Any
 from runtime_py.schema import MANIFEST_NAME
 from toolchain import __version__
 from toolchain.errors import BadRequestError
+from toolchain.report.run import BASELINE
 from toolchain.steps import RUN_RECORD, RUN_SCHEMA
 from toolchain.store import CHECKPOINT_RECORD
 from toolchain.validation.verdict import combined
@@ -40,7 +41,8 @@ def summarize(folders: Sequence[Path]) -> Json:
         if resolved.count(folder.resolve()) > 1:
             raise BadRequestError(f"{folder} is given twice", "give every run once")
     runs = [_run(folder) for folder in folders]
-    _add_baselines(runs)
+    beside = [folder / BASELINE for folder in folders]
+    _add_baselines(runs, [_run(f) for f in beside if (f / RUN_RECORD).is_file()])
     return {"schema": SUMMARY_SCHEMA, "paredown_version": __version__, "runs": runs}
 
 
@@ -175,26 +177,25 @@ def _measured(report: Json) -> Json:
     return found
 
 
-def _add_baselines(runs: list[Json]) -> None:
+def _add_baselines(runs: list[Json], beside: list[Json]) -> None:
     """Beside each pruned bundle, the dense bundle of the same backend and quantisation, if any."""
-    dense = [
-        (run, bundle)
-        for run in runs
-        for bundle in run["bundles"]
-        if bundle["provenance"]["dense"] == bundle["provenance"]["checkpoint"]
-    ]
+    bundles = [(run, bundle) for run in [*runs, *beside] for bundle in run["bundles"]]
+    dense = [(run, bundle) for run, bundle in bundles if _is_dense(bundle)]
     for run in runs:
         for bundle in run["bundles"]:
-            bundle["baseline"] = next(
-                (_against(bundle, d, r["name"]) for r, d in dense if _same_kind(bundle, d)), None
-            )
+            same = [(r, d) for r, d in dense if not _is_dense(bundle) and _same_kind(bundle, d)]
+            bundle["baseline"] = _against(bundle, same[0][1], same[0][0]["name"]) if same else None
+
+
+def _is_dense(bundle: Json) -> bool:
+    return bool(bundle["provenance"]["dense"] == bundle["provenance"]["checkpoint"])
 
 
 def _same_kind(bundle: Json, dense: Json) -> bool:
     keys = ("backend", "quantization", "context_length")
     same = all(bundle[key] == dense[key] for key in keys)
     one, other = (b["provenance"]["dense"]["weights_sha256"] for b in (bundle, dense))
-    return same and one == other and bundle is not dense
+    return same and one == other
 
 
 def _against(bundle: Json, dense: Json, run: str) -> Json:

@@ -30,7 +30,9 @@ final class BenchmarkResult {
     BenchmarkResult(BenchmarkPlan plan, List<LaunchRecord> launches) {
         Summary summary = Summary.of(launches, plan.protocol().promptTokens);
         for (Row row : Row.of(plan.protocol(), summary)) {
-            lines.add(new Line(row.label, plan.emulated() ? HIDDEN : value(row)));
+            boolean known = summary.rows.containsKey(row.key);
+            String value = known ? value(row) : row.value;
+            lines.add(new Line(row.label, known && plan.emulated() ? HIDDEN : value));
         }
         validity = Validity.judge(launches, plan.protocol().threads);
     }

@@ -42,10 +42,10 @@ public final class Chat {
                             + manifest.contextLength,
                     "say less, start anew, or export with a larger --context");
         }
-        Collector collector = new Collector(manifest, new TextStream(codec, promptIds), listener);
+        Collector collector = new Collector(manifest, codec.stream(promptIds), listener);
         generator.generate(
                 engine, manifest, promptIds, Math.min(maxNewTokens, room), collector);
-        collector.flush();
+        collector.finish();
         return new ChatAnswer(
                 collector.text.toString(),
                 promptIds.length,
@@ -78,8 +78,8 @@ public final class Chat {
             return true;
         }
 
-        private void flush() {
-            String rest = stream.flush();
+        private void finish() {
+            String rest = stream.finish();
             if (!rest.isEmpty()) {
                 tell(rest);
             }

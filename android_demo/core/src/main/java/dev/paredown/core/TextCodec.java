@@ -10,6 +10,6 @@ public interface TextCodec {
      */
     int[] promptIds(String text);
 
-    /** Text of tokens, special ones left out. */
-    String decode(int[] ids);
+    /** The text of an answer, special tokens left out; its first token follows the prompt. */
+    TextStream stream(int[] promptIds);
 }

@@ -7,6 +7,7 @@ import static org.junit.Assert.assertNull;
 import static org.junit.Assert.assertTrue;
 
 import java.io.File;
+import java.util.Arrays;
 import java.util.Collections;
 import java.util.Map;
 import org.junit.Before;
@@ -68,12 +69,26 @@ public class HeadlessTest {
         }
 
         @Override
-        public String decode(int[] ids) {
-            StringBuilder text = new StringBuilder();
-            for (int id : ids) {
-                text.append((char) ('@' + id));
-            }
-            return text.toString();
+        public TextStream stream(int[] promptIds) {
+            return new Pairs();
+        }
+    }
+
+    /** Two letters at a time. */
+    private static final class Pairs implements TextStream {
+        private String held = "";
+
+        @Override
+        public String push(int id) {
+            held += (char) ('@' + id);
+            return held.length() == 2 ? finish() : "";
+        }
+
+        @Override
+        public String finish() {
+            String text = held;
+            held = "";
+            return text;
         }
     }
 
@@ -155,7 +170,12 @@ public class HeadlessTest {
                 "schema", "paredown.android-chat/1", "text", "KJB", "prompt_tokens", 3L,
                 "generated_tokens", 3L, "ttft_ms", 0.00301);
         assertEquals(expected, answer);
-        assertEquals(java.util.Arrays.asList("K", "J", "B"), events.told);
+        assertEquals(Arrays.asList("KJ", "B"), events.told);
+    }
+
+    @Test
+    public void aPieceOnOneLineOfStatus() {
+        assertEquals("a\\\\n\\nb\\r", StatusText.escape("a\\n\nb\r"));
     }
 
     @Test

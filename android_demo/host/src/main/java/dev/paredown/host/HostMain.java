@@ -6,11 +6,11 @@ import dev.paredown.core.Events;
 import dev.paredown.core.Headless;
 import dev.paredown.core.LinuxSensors;
 import dev.paredown.core.Outcome;
-import dev.paredown.core.ParedownException;
 import dev.paredown.core.ProcReader;
 import dev.paredown.core.StatusText;
 import dev.paredown.core.SystemClock;
 import dev.paredown.core.TextCodecFactory;
+import dev.paredown.core.chat.BundleText;
 import dev.paredown.onnx.OnnxEngineFactory;
 import java.io.File;
 import java.io.FileDescriptor;
@@ -53,9 +53,7 @@ public final class HostMain {
         ProcReader proc = new ProcReader();
         List<EngineFactory> engines =
                 Collections.<EngineFactory>singletonList(new OnnxEngineFactory());
-        TextCodecFactory texts = bundle -> {
-            throw ParedownException.missing("this program reads no tokenizers", "");
-        };
+        TextCodecFactory texts = BundleText::open;
         return new Headless(engines, texts, new LinuxSensors(proc), proc, new SystemClock());
     }
 

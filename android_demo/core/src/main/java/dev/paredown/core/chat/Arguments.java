@@ -24,6 +24,9 @@ final class Arguments {
 
     /** By place only. */
     Object get(int place) {
+        if (place >= values.size()) {
+            throw new TemplateError("gives " + callee + " too few arguments");
+        }
         return values.get(place);
     }
 

@@ -143,11 +143,6 @@ public final class BundleText implements TextCodec {
     }
 
     @Override
-    public String decode(int[] ids) {
-        return tokenizer.decode(ids, true);
-    }
-
-    /** Text of tokens that come one by one after a prompt. */
     public TokenStream stream(int[] promptIds) {
         return tokenizer.stream(promptIds);
     }

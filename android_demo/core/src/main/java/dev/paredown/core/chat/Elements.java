@@ -107,8 +107,7 @@ final class Elements {
             return otherwise;
         }
         if (value instanceof Long || value instanceof Boolean) {
-            long bound = Numbers.whole(value);
-            return Math.max(-(1L << 40), Math.min(1L << 40, bound));
+            return Math.max(-(1L << 40), Math.min(1L << 40, Numbers.whole(value)));
         }
         throw new TemplateError("takes a slice with " + Values.typeName(value) + " as a bound");
     }

@@ -37,13 +37,11 @@ final class Filters {
             case "tojson":
                 return json(value, given, budget);
             case "map":
-                return map(value, given, renderer);
             case "select":
             case "reject":
-                return select(value, null, given, name.equals("select"), renderer);
             case "selectattr":
             case "rejectattr":
-                return select(value, given.get(0), given.from(1), name.equals("selectattr"), renderer);
+                return lazy(name, value, given, renderer);
             case "int":
             case "float":
                 return number(value, name.equals("int"), given);
@@ -107,12 +105,7 @@ final class Filters {
         }
         given.check(0);
         if (name.equals("items")) {
-            if (value instanceof Map || value instanceof Undefined) {
-                List<Object> none = Collections.emptyList();
-                List<Object> items = value instanceof Map ? Methods.items((Map<?, ?>) value).items : none;
-                return new Lazy(items, false);
-            }
-            throw new TemplateError("asks for the items of " + Values.typeName(value));
+            return items(value);
         }
         List<Object> items = Values.elements(value, budget);
         budget.charge(items.size());
@@ -129,9 +122,23 @@ final class Filters {
         }
     }
 
+    private static Object items(Object value) {
+        if (value instanceof Undefined) {
+            return new Lazy(Collections.emptyList(), false);
+        }
+        if (value instanceof Map) {
+            return new Lazy(Methods.items((Map<?, ?>) value).take(), false);
+        }
+        String type = Values.typeName(value);
+        return Lazy.failing(new TemplateError("asks for the items of " + type));
+    }
+
     private static Object reverse(Object value, List<Object> items) {
         List<Object> reversed = new ArrayList<>(items);
         Collections.reverse(reversed);
+        if (value instanceof Lazy && !((Lazy) value).sized) {
+            return reversed;
+        }
         if (!(value instanceof String)) {
             return new Lazy(reversed, false);
         }
@@ -174,6 +181,24 @@ final class Filters {
         return value;
     }
 
+    /** A filter that does its work when somebody goes through the result; so do its failures. */
+    private static Object lazy(String name, Object value, Arguments given, Renderer renderer) {
+        try {
+            switch (name) {
+                case "map":
+                    return map(value, given, renderer);
+                case "select":
+                case "reject":
+                    return select(value, null, given, name.equals("select"), renderer);
+                default:
+                    Object attribute = given.get(0);
+                    return select(value, attribute, given.from(1), name.equals("selectattr"), renderer);
+            }
+        } catch (TemplateError failure) {
+            return Lazy.failing(failure);
+        }
+    }
+
     private static Object map(Object value, Arguments given, Renderer renderer) {
         boolean byAttribute = given.has("attribute");
         String filter = byAttribute ? null : given.text(0, "filter");
@@ -183,12 +208,18 @@ final class Filters {
             throw TemplateError.unsupported("the filter " + filter);
         }
         List<Object> mapped = new ArrayList<>();
-        for (Object item : Values.elements(value, renderer.budget)) {
+        for (Object item : elementsIfAny(value, renderer)) {
             renderer.budget.charge(1);
             mapped.add(byAttribute
                     ? attributeOr(item, given) : apply(filter, item, given.from(1), renderer));
         }
         return new Lazy(mapped, false);
+    }
+
+    /** None of what is false, even if it could not be gone through. */
+    private static List<Object> elementsIfAny(Object value, Renderer renderer) {
+        return Values.truth(value)
+                ? Values.elements(value, renderer.budget) : Collections.emptyList();
     }
 
     private static Object attributeOr(Object item, Arguments given) {
@@ -206,9 +237,7 @@ final class Filters {
             throw TemplateError.unsupported("the test " + test);
         }
         String name = test == null ? null : Parser.testName(test);
-        List<Object> items = Values.truth(value)
-                ? Values.elements(value, renderer.budget) : Collections.emptyList();
-        for (Object item : items) {
+        for (Object item : elementsIfAny(value, renderer)) {
             renderer.budget.charge(1);
             Object tested = attribute == null ? item : path(item, attribute);
             boolean holds = name == null

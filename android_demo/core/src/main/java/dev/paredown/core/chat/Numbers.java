@@ -10,6 +10,9 @@ final class Numbers {
     /** The value of an operator. */
     static Object apply(String operator, Object left, Object right, Budget budget) {
         Values.refuseUndefined(left, right);
+        if (left instanceof Safe || right instanceof Safe) {
+            throw TemplateError.unsupported(operator + " of a text marked as safe");
+        }
         if (Values.isNumber(left) && Values.isNumber(right)) {
             boolean reals = left instanceof Double || right instanceof Double;
             return reals || operator.equals("/")
@@ -19,14 +22,20 @@ final class Numbers {
         if (operator.equals("+")) {
             return concatenate(left, right, budget);
         }
-        if (operator.equals("*") && (left instanceof Long || right instanceof Long)) {
-            return left instanceof Long
-                    ? repeat(right, (Long) left, budget) : repeat(left, (Long) right, budget);
+        if (operator.equals("*") && isWhole(left)) {
+            return repeat(right, whole(left), budget);
+        }
+        if (operator.equals("*") && isWhole(right)) {
+            return repeat(left, whole(right), budget);
         }
         if (operator.equals("%") && left instanceof String) {
             throw TemplateError.unsupported("the formatting of texts by %");
         }
         throw wrong(operator, left, right);
+    }
+
+    private static boolean isWhole(Object value) {
+        return value instanceof Long || value instanceof Boolean;
     }
 
     private static TemplateError wrong(String operator, Object left, Object right) {
@@ -62,9 +71,20 @@ final class Numbers {
                 return left / right;
             case "**":
                 return Math.pow(left, right);
+            case "%":
+                return remainder(left, right);
             default:
-                throw TemplateError.unsupported(operator + " of floats");
+                return Math.rint((left - remainder(left, right)) / right);
         }
+    }
+
+    /** With the sign of the divisor. */
+    private static double remainder(double left, double right) {
+        double rest = left % right;
+        if (rest == 0) {
+            return Math.copySign(0, right);
+        }
+        return rest < 0 != right < 0 ? rest + right : rest;
     }
 
     private static Object wholes(String operator, long left, long right) {

@@ -31,8 +31,8 @@ final class Tests {
         switch (name) {
             case "odd":
             case "even":
-                boolean odd = Values.equal(Numbers.apply("%", value, 2L, budget), 1L, budget);
-                return odd == name.equals("odd");
+                Object rest = Numbers.apply("%", value, 2L, budget);
+                return Values.equal(rest, name.equals("odd") ? 1L : 0L, budget);
             case "number":
                 return Values.isNumber(value);
             case "sequence":

@@ -56,7 +56,7 @@ final class Values {
             return !((Map<?, ?>) value).isEmpty();
         }
         if (value instanceof Lazy) {
-            return !((Lazy) value).sized || !((Lazy) value).items.isEmpty();
+            return !((Lazy) value).sized || ((Lazy) value).size() > 0;
         }
         if (value instanceof Safe) {
             return !((Safe) value).text.isEmpty();
@@ -77,7 +77,7 @@ final class Values {
             return ((Map<?, ?>) value).size();
         }
         if (value instanceof Lazy && ((Lazy) value).sized) {
-            return ((Lazy) value).items.size();
+            return ((Lazy) value).size();
         }
         if (value instanceof Undefined) {
             return 0;
@@ -92,7 +92,10 @@ final class Values {
             return (List<Object>) value;
         }
         if (value instanceof Lazy) {
-            return ((Lazy) value).items;
+            return ((Lazy) value).take();
+        }
+        if (value instanceof Safe) {
+            throw TemplateError.unsupported("the characters of a text marked as safe");
         }
         List<Object> items = new ArrayList<>();
         if (value instanceof Map) {
@@ -178,6 +181,9 @@ final class Values {
         }
         if (left instanceof String && right instanceof String) {
             return compareTexts((String) left, (String) right);
+        }
+        if (left instanceof List && right instanceof List) {
+            throw TemplateError.unsupported("the order of lists");
         }
         throw new TemplateError("orders " + typeName(left) + " and " + typeName(right));
     }

@@ -1,11 +1,13 @@
 package dev.paredown.core.tokenizer;
 
+import dev.paredown.core.TextStream;
+
 /**
  * Text of tokens that come one by one: never half a character, and all pieces together are what
  * {@link Tokenizer#decode} says of all tokens (but see {@link Stage.ByteFallback} for bytes that are
  * no UTF-8).
  */
-public final class TokenStream {
+public final class TokenStream implements TextStream {
     private final Tokenizer tokenizer;
     private final Stage.Collector collector = new Stage.Collector();
     private final Stage stage;
@@ -20,13 +22,14 @@ public final class TokenStream {
         collector.drain();
     }
 
-    /** Append a token; the text that became certain, perhaps none. */
+    @Override
     public String push(int id) {
         tokenizer.take(id, true, stage);
         return collector.drain();
     }
 
     /** What is still held back: U+FFFD for a character that was never finished. */
+    @Override
     public String finish() {
         stage.finish();
         return collector.drain();
