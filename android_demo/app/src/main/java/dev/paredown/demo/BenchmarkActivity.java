@@ -95,7 +95,7 @@ public final class BenchmarkActivity extends Activity implements BenchmarkRun.Li
 
     private void start() {
         // The chat's engine would take memory and heat of its own.
-        DemoApplication.of(this).workshop().letGo("");
+        DemoApplication.of(this).workshop().letGo(getString(R.string.benchmark_took_over));
         benchmark.start(folder, threads());
     }
 

@@ -10,6 +10,7 @@ import android.widget.AdapterView;
 import android.widget.ArrayAdapter;
 import android.widget.Button;
 import android.widget.EditText;
+import android.widget.ScrollView;
 import android.widget.Spinner;
 import android.widget.TextView;
 import dev.paredown.core.report.Row;
@@ -25,6 +26,7 @@ public final class ChatActivity extends Activity implements Workshop.Listener {
     private Spinner bundles;
     private TextView status;
     private TextView answer;
+    private ScrollView scroll;
     private EditText prompt;
     private Button send;
     private Button stop;
@@ -41,6 +43,7 @@ public final class ChatActivity extends Activity implements Workshop.Listener {
         bundles = findViewById(R.id.bundles);
         status = findViewById(R.id.status);
         answer = findViewById(R.id.answer);
+        scroll = findViewById(R.id.answer_scroll);
         prompt = findViewById(R.id.prompt);
         send = findViewById(R.id.send);
         stop = findViewById(R.id.stop);
@@ -111,7 +114,10 @@ public final class ChatActivity extends Activity implements Workshop.Listener {
         showBundles();
         setTextIfNew(status, workshop.notice().isEmpty() ? emptyNotice() : workshop.notice());
         setTextIfNew(answer, workshop.answer());
-        send.setEnabled(!workshop.busy() && workshop.stage() != Workshop.Stage.REFUSED);
+        if (workshop.stage() == Workshop.Stage.ANSWERING) {
+            scroll.post(() -> scroll.scrollTo(0, answer.getHeight()));
+        }
+        send.setEnabled(!workshop.busy() && workshop.folder() != null);
         stop.setEnabled(workshop.busy());
         firstToken.show(milliseconds(workshop.firstTokenMs()));
         speed.show(speed(workshop.tokensPerSecond()));

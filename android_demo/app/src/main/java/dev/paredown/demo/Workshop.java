@@ -158,7 +158,7 @@ final class Workshop {
             closeEngine();
             attempt(mine, () -> {
                 String ready = load(chosen, mine);
-                finish(mine, Stage.READY, ready);
+                report(mine, Stage.READY, ready);
             });
         });
     }
@@ -177,7 +177,9 @@ final class Workshop {
         Cancellation mine = begin(Stage.READING, text(R.string.reading_prompt));
         worker.execute(() -> attempt(mine, () -> {
             if (engine == null) {
+                report(mine, Stage.CHECKING, text(R.string.checking, chosen.getName()));
                 load(chosen, mine);
+                report(mine, Stage.READING, text(R.string.reading_prompt));
             }
             Answering answering = new Answering(mine);
             int tokens =
@@ -190,7 +192,7 @@ final class Workshop {
                                     MAX_NEW_TOKENS,
                                     answering)
                             .generatedTokens;
-            finish(mine, Stage.READY, text(R.string.answered, tokens));
+            report(mine, Stage.READY, text(R.string.answered, tokens));
         }));
     }
 
@@ -208,7 +210,7 @@ final class Workshop {
         Cancellation mine = begin(Stage.READY, why);
         worker.execute(() -> {
             closeEngine();
-            finish(mine, Stage.READY, why);
+            report(mine, Stage.READY, why);
         });
     }
 
@@ -221,7 +223,7 @@ final class Workshop {
     }
 
     /** What the working thread found out; nothing where other work has begun since. */
-    private void finish(Cancellation mine, Stage next, String what) {
+    private void report(Cancellation mine, Stage next, String what) {
         Long memory = proc.statusBytes("VmRSS");
         main.post(() -> {
             if (cancel == mine) {
@@ -243,11 +245,11 @@ final class Workshop {
                     stopped
                             ? text(R.string.stopped)
                             : text(loaded ? R.string.failed : R.string.refused, error.sentence());
-            finish(mine, stopped || loaded ? Stage.READY : Stage.REFUSED, what);
+            report(mine, stopped || loaded ? Stage.READY : Stage.REFUSED, what);
         } catch (RuntimeException | LinkageError | OutOfMemoryError error) {
             closeEngine();
             String what = text(R.string.failed, Failure.of(error).sentence());
-            finish(mine, Stage.REFUSED, what);
+            report(mine, Stage.REFUSED, what);
         }
     }
 
