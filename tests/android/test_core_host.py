@@ -50,6 +50,14 @@ def test_every_phase_leaves_a_launch_record(
     check_phase(record, said)
 
 
+def test_a_jvm_never_says_that_it_is_a_phone(
+    jvm: Jvm, bundle: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    spec = measure_spec(bundle[0], PROTOCOL) | {"emulated": False}
+    record = from_json(LaunchRecord, jvm.headless(spec, tmp_path)[1])
+    assert record.device["emulated"].value == "yes"
+
+
 def check_phase(record: LaunchRecord, said: str) -> None:
     if record.phase == "time":
         assert len(record.samples) == PROTOCOL.repetitions
@@ -154,6 +162,26 @@ def test_a_model_that_onnxruntime_cannot_load_is_named(jvm: Jvm, tmp_path: Path)
     code, answer, _ = jvm.headless(check_spec(path), tmp_path)
     assert code == answer["exit_code"] == 2
     assert answer["what"].startswith(f"onnxruntime cannot load {path / 'model.onnx'}: ")
+
+
+def test_without_space_nothing_is_left_and_the_reason_is_said(
+    jvm: Jvm, bundle: tuple[Path, Manifest], tmp_path: Path
+) -> None:
+    """The kernel refuses every byte of a file, as a full disk does."""
+    spec, reports = tmp_path / "spec.json", tmp_path / "reports"
+    spec.write_text(json.dumps(check_spec(bundle[0])))
+    limited = ["bash", "-c", 'ulimit -f 0; exec "$@"', "-", *jvm.host_command(spec, reports)]
+    limited.insert(limited.index("java") + 1, "-XX:-UsePerfData")
+    done = subprocess.run(limited, capture_output=True, text=True, check=False, timeout=240)
+    assert done.returncode == 2
+    assert f"cannot write {reports / 'check.json'}" in done.stderr
+    assert list(reports.iterdir()) == []
+
+
+def test_a_wrong_command_line_is_one_line(jvm: Jvm) -> None:
+    done = jvm.java("dev.paredown.host.HostMain", "--spec", "spec.json")
+    assert done.returncode == 2
+    assert done.stderr == "usage: HostMain --spec FILE --reports DIR\n"
 
 
 def test_a_killed_run_leaves_nothing(

@@ -168,8 +168,12 @@ def test_a_launch_of_the_dense_model(
     assert [len(sample.token_ns) for sample in record.samples] == [16, 16]
 
 
-def test_where_the_runtime_is_missing_it_says_so(jvm: Jvm, tmp_path: Path) -> None:
+def test_without_libraries_for_this_processor_it_says_so(jvm: Jvm, tmp_path: Path) -> None:
     write_bundle(tmp_path / "bundle")
-    bare = Jvm(jvm.classes, tmp_path / "no-tools")
+    (tmp_path / "tools" / "onnxruntime").mkdir(parents=True)
+    jar = Path("onnxruntime", "onnxruntime.jar")
+    (tmp_path / "tools" / jar).symlink_to(jvm.tools / jar)
+    bare = Jvm(jvm.classes, tmp_path / "tools")
     code, answer, _ = bare.headless(check_spec(tmp_path / "bundle"), tmp_path)
     assert (code, answer["exit_code"]) == (3, 3)
+    assert answer["what"].startswith("ONNX Runtime's libraries are not in this build")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from app_phone import APP_FOLDER, AppPhone
-from conftest import ExportEmbedded
 from emulated_device import PHONE_SERIAL
 from handmade_bundle import write_bundle
 from running import PAREDOWN, ROOT, profile, wait_until, when_it_runs
@@ -26,6 +26,8 @@ from toolchain.embedded import MODEL_DIR
 from toolchain.errors import BadRequestError, InvalidMeasurementError, MissingError
 from toolchain.exporting.bundle import export_checkpoint
 from toolchain.model.checkpoint import open_checkpoint
+from toolchain.profiling.compare import compare
+from toolchain.profiling.output import load_reports
 from toolchain.recipe import ExportSettings
 from toolchain.validation.device_parity import device_gate
 from toolchain.validation.verdict import PASS
@@ -37,21 +39,32 @@ ENDLESS = Protocol(prompt_tokens=8, generated_tokens=30, repetitions=1_000_000, 
 APP_URI = f"app:{PHONE_SERIAL}"
 
 
+@pytest.fixture(scope="module")
+def android_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The embedded model as `paredown export --target android` makes it for ONNX Runtime."""
+    out = tmp_path_factory.mktemp("android") / "bundle"
+    settings = ExportSettings(backend="onnx", quant="int4", context=128, target="android")
+    export_checkpoint(open_checkpoint(MODEL_DIR), settings, out)
+    return out
+
+
 def _paredown(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [*PAREDOWN, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
 
 
 def test_from_nothing_to_a_report(
-    app_phone: AppPhone, embedded_bundle: ExportEmbedded, tmp_path: Path
+    app_phone: AppPhone, android_bundle: Path, tmp_path: Path
 ) -> None:
-    bundle, apk = embedded_bundle("onnx"), app_phone.make_apk(tmp_path)
+    apk = app_phone.make_apk(tmp_path)
     first, second = tmp_path / "first.json", tmp_path / "second.json"
-    bench = ("bench", str(bundle), "--device", app_phone.uri, "--apk", str(apk))
+    bench = ("bench", str(android_bundle), "--device", app_phone.uri, "--apk", str(apk))
     done = _paredown("android", *bench, *FEW, "--out", str(first))
     assert done.returncode in (0, 5), done.stderr
     assert "decode" in done.stdout
-    profile(str(bundle), "--device", app_phone.uri, "--via", "app", *FEW, "--out", str(second))
+    profile(
+        str(android_bundle), "--device", app_phone.uri, "--via", "app", *FEW, "--out", str(second)
+    )
     report = from_json(DeviceReport, json.loads(first.read_text()))
     assert report.emulated
     assert report.device_uri == APP_URI
@@ -65,24 +78,26 @@ def test_from_nothing_to_a_report(
     assert report.summary["peak_rss_bytes"].median > 1e7
     compared = _paredown("compare", str(first), str(second))
     assert (compared.returncode, "is emulated: its times say" in compared.stderr) == (2, True)
+    on_a_phone = [
+        dataclasses.replace(loaded, emulated=False, validity="suspect")
+        for path in (first, second)
+        for loaded in load_reports(path)
+    ]
+    rows = {row.name: row for row in compare(*on_a_phone).rows}
+    assert {"ttft_ms", "decode_tok_s", "peak_rss_bytes"} <= set(rows)
     assert app_phone.left_behind() == []
     app_phone.uninstall()
 
 
-def test_golden_cases_in_the_app(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
-    bundle = embedded_bundle("onnx")
-    manifest = open_bundle(bundle)
-    gate = device_gate(APP_URI, bundle, manifest, open_engine(bundle, manifest, threads=1))
+def test_golden_cases_in_the_app(with_app: AppPhone, android_bundle: Path) -> None:
+    manifest = open_bundle(android_bundle)
+    engine = open_engine(android_bundle, manifest, threads=1)
+    gate = device_gate(APP_URI, android_bundle, manifest, engine)
     assert (gate.gate, gate.outcome) == ("G3", PASS)
-    assert f"{len(manifest.golden_cases)} golden cases on {APP_URI} (onnxruntime-java)" in gate.sentence
-    assert with_app.left_behind() == []
-
-
-def test_a_bundle_for_android(with_app: AppPhone, tmp_path: Path) -> None:
-    settings = ExportSettings(backend="onnx", quant="int4", context=128, target="android")
-    export_checkpoint(open_checkpoint(MODEL_DIR), settings, tmp_path / "onnx")
-    with open_device(APP_URI) as device:
-        assert device.check(tmp_path / "onnx").passed
+    assert (
+        f"{len(manifest.golden_cases)} golden cases on {APP_URI} (onnxruntime-java)"
+        in gate.sentence
+    )
     assert with_app.left_behind() == []
 
 
@@ -111,8 +126,8 @@ def test_it_is_examined(with_app: AppPhone) -> None:
     assert fix == f"paredown android install --device {with_app.uri}"
 
 
-def test_the_app_is_not_installed(app_phone: AppPhone, embedded_bundle: ExportEmbedded) -> None:
-    arguments = (str(embedded_bundle("onnx")), "--device", app_phone.uri, "--via", "app")
+def test_the_app_is_not_installed(app_phone: AppPhone, onnx_bundle: Path) -> None:
+    arguments = (str(onnx_bundle), "--device", app_phone.uri, "--via", "app")
     done = _paredown("profile", *arguments, *FEW)
     assert done.returncode == 3
     assert f"has no app {PACKAGE}; install it: paredown android install" in done.stderr
@@ -120,11 +135,11 @@ def test_the_app_is_not_installed(app_phone: AppPhone, embedded_bundle: ExportEm
     assert app_phone.left_behind() == []
 
 
-def test_the_app_goes_away(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
+def test_the_app_goes_away(with_app: AppPhone, onnx_bundle: Path) -> None:
     with open_device(APP_URI) as device:
         with_app.uninstall()
         with pytest.raises(MissingError, match=r"has no instrumentation .* any more; install"):
-            device.check(embedded_bundle("onnx"))
+            device.check(onnx_bundle)
     assert with_app.left_behind() == []
 
 
@@ -156,19 +171,18 @@ def test_what_is_no_app(app_phone: AppPhone, tmp_path: Path) -> None:
     assert app_phone.left_behind() == []
 
 
-def test_no_space(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
-    bundle = embedded_bundle("onnx")
+def test_no_space(with_app: AppPhone, android_bundle: Path) -> None:
     free = int(with_app.sh("df --output=avail -B1 data/local/tmp | tail -n 1"))
     with_app.sh(f"fallocate -l {free - (18 << 20)} data/fill")
     try:
         with open_device(APP_URI) as device, pytest.raises(MissingError, match="too little space"):
-            device.prepare(bundle)
+            device.prepare(android_bundle)
     finally:
         with_app.sh("rm data/fill")
     assert with_app.left_behind() == []
 
 
-def test_killed_while_it_measures(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
+def test_killed_while_it_measures(with_app: AppPhone, onnx_bundle: Path) -> None:
     line = f"11-22 10:00:00.000 E lowmemorykiller: Kill '{PACKAGE}' (4711), uid 10123, oom_adj 0"
 
     def kill(pid: int) -> None:
@@ -182,25 +196,25 @@ def test_killed_while_it_measures(with_app: AppPhone, embedded_bundle: ExportEmb
             InvalidMeasurementError, match=r"died: Process crashed.*lowmemorykiller: Kill"
         ),
     ):
-        device.measure(embedded_bundle("onnx"), ENDLESS)
+        device.measure(onnx_bundle, ENDLESS)
     assert with_app.left_behind() == []
 
 
-def test_it_hangs(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
+def test_it_hangs(with_app: AppPhone, onnx_bundle: Path) -> None:
     from toolchain.devices import open_shell
 
     with (
         AppDevice(open_shell(APP_URI), timeout_s=4) as device,
         pytest.raises(InvalidMeasurementError, match="did not answer within 4 s and was stopped"),
     ):
-        device.measure(embedded_bundle("onnx"), ENDLESS)
+        device.measure(onnx_bundle, ENDLESS)
     wait_until(lambda: not with_app.app_process())
     assert with_app.left_behind() == []
 
 
-def test_interrupted_while_it_measures(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
+def test_interrupted_while_it_measures(with_app: AppPhone, onnx_bundle: Path) -> None:
     endless = ("-p", "8", "-n", "30", "-r", "1000000", "--launches", "1")
-    command = ["profile", str(embedded_bundle("onnx")), "--device", APP_URI, *endless]
+    command = ["profile", str(onnx_bundle), "--device", APP_URI, *endless]
     process = subprocess.Popen([*PAREDOWN, *command], stderr=subprocess.PIPE, text=True, cwd=ROOT)
     with when_it_runs(with_app.app_process, lambda _: process.send_signal(signal.SIGINT)):
         _, said = process.communicate(timeout=120)
@@ -209,7 +223,7 @@ def test_interrupted_while_it_measures(with_app: AppPhone, embedded_bundle: Expo
     wait_until(lambda: not with_app.left_behind())
 
 
-def test_two_clients(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
+def test_two_clients(with_app: AppPhone, onnx_bundle: Path) -> None:
     with open_device(APP_URI):
         for uri in (APP_URI, with_app.uri):
             with pytest.raises(MissingError, match=rf"is in use by .*\(process {os.getpid()}, "):
@@ -217,22 +231,19 @@ def test_two_clients(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> Non
         done = _paredown("android", "install", "--device", with_app.uri, "--apk", __file__)
         assert (done.returncode, "is in use by" in done.stderr) == (3, True)
     with open_device(APP_URI) as device:
-        assert device.check(embedded_bundle("onnx")).passed
+        assert device.check(onnx_bundle).passed
 
 
-def test_a_report_that_the_shell_cannot_read(
-    with_app: AppPhone, embedded_bundle: ExportEmbedded
-) -> None:
+def test_a_report_that_the_shell_cannot_read(with_app: AppPhone, onnx_bundle: Path) -> None:
     folder = f".{APP_FOLDER}/files"
     with_app.sh(f"mkdir -p {folder}/reports; chown -R 10123:10123 {folder}; chmod 700 {folder}")
     with open_device(APP_URI) as device:
-        assert device.check(embedded_bundle("onnx")).passed, "read as the app"
+        assert device.check(onnx_bundle).passed, "read as the app"
     assert with_app.left_behind() == []
 
 
-def test_chat(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
-    bundle = str(embedded_bundle("onnx"))
-    ask = ("android", "chat", bundle, "--device", with_app.uri, "-n", "12")
+def test_chat(with_app: AppPhone, android_bundle: Path) -> None:
+    ask = ("android", "chat", str(android_bundle), "--device", with_app.uri, "-n", "12")
     prompt = ("--prompt", "Once upon a time")
     said = _paredown(*ask, *prompt)
     assert said.returncode == 0, said.stderr
@@ -244,28 +255,27 @@ def test_chat(with_app: AppPhone, embedded_bundle: ExportEmbedded) -> None:
 
 
 @pytest.mark.usefixtures("with_app")
-def test_requests_that_make_no_sense(embedded_bundle: ExportEmbedded) -> None:
-    bundle = embedded_bundle("onnx")
+def test_requests_that_make_no_sense(onnx_bundle: Path) -> None:
     with open_device(APP_URI) as device:
         with pytest.raises(BadRequestError, match="the app has no native runner"):
-            device.measure(bundle, Protocol(engine="native"))
+            device.measure(onnx_bundle, Protocol(engine="native"))
         with pytest.raises(BadRequestError, match="context"):
-            device.measure(bundle, Protocol(prompt_tokens=100_000))
-    done = _paredown("profile", str(bundle), "--via", "app")
+            device.measure(onnx_bundle, Protocol(prompt_tokens=100_000))
+    done = _paredown("profile", str(onnx_bundle), "--via", "app")
     assert (done.returncode, "no app measures on local" in done.stderr) == (2, True)
-    done = _paredown("profile", str(bundle), "--via", "cable")
+    done = _paredown("profile", str(onnx_bundle), "--via", "cable")
     assert (done.returncode, "known: runner, app" in done.stderr) == (2, True)
 
 
 def test_unplugged_while_it_measures(  # the last one: adbd does not come back
-    with_app: AppPhone, embedded_bundle: ExportEmbedded
+    with_app: AppPhone, onnx_bundle: Path
 ) -> None:
     with (
         open_device(APP_URI) as device,
         when_it_runs(with_app.app_process, lambda _: with_app.device.unplug()),
         pytest.raises(MissingError, match=r"the connection to adb:\S+ broke") as caught,
     ):
-        device.measure(embedded_bundle("onnx"), ENDLESS)
+        device.measure(onnx_bundle, ENDLESS)
     assert caught.value.exit_code == 3
     wait_until(lambda: not with_app.app_process())
     wait_until(lambda: not [n for n in with_app.left_behind() if "/runs/" in n or "lock" in n])

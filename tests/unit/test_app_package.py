@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from toolchain import __version__
+from toolchain.cli import main
 from toolchain.devices import apk, choose_way
 from toolchain.devices.apk import find_apk
 from toolchain.devices.package import COMPONENT, PACKAGE, InstalledApp, refusal, why_not
@@ -60,6 +61,22 @@ def test_ways() -> None:
         choose_way("ssh:pi", "app")
     with pytest.raises(BadRequestError, match="unknown way 'usb'; known: runner, app"):
         choose_way("adb:1", "usb")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["android", "fly", "--device", "adb:1"], "unknown action 'fly'"),
+        (["android", "bench", "--device", "adb:1"], "bench without a bundle"),
+        (["android", "install", "--device", "ssh:pi"], "no app measures on ssh:pi"),
+        (["android", "chat", "bundle", "--device", "adb:1", "-n", "0"], "-n is 0; use 1 or more"),
+        (["profile", "bundle", "--device", "local", "--via", "app"], "no app measures on local"),
+        (["validate", "bundle", "--reference", "m", "--via", "app"], "--via app without a device"),
+    ],
+)
+def test_requests(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
 
 
 def _source_tree(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

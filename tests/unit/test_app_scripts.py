@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 
 from toolchain.devices.package import PACKAGE
+from toolchain.devices.push import Item
 from toolchain.devices.session import Session
 from toolchain.devices.shell import LocalShell, run_script, run_text, script_text
+from toolchain.errors import MissingError
+from toolchain.progress import SILENT
 
 
 @contextmanager
@@ -121,3 +125,19 @@ def test_an_answer_is_taken_once(stand_ins: Path) -> None:
     assert run_text(LocalShell(), "answer", script_text("answer"), asked) == (0, "{}\n")
     status, out = run_text(LocalShell(), "answer", script_text("answer"), asked)
     assert (status, out) == (9, "")
+
+
+def test_no_space_for_a_copy(stand_ins: Path) -> None:
+    _command(stand_ins, "ln", "exit 1")  # as for adb's user on a phone
+    _command(stand_ins, "cp", 'echo "cp: $2: No space left on device" >&2; exit 1')
+    source = stand_ins / "source"
+    source.write_text("weights")
+    item = Item(source, "model.onnx", 7, hashlib.sha256(b"weights").hexdigest())
+    folder = stand_ins / "phone"
+    folder.mkdir()
+    with (
+        pytest.raises(MissingError, match=r"lay out .*No space left on device; free some space"),
+        _session(folder) as session,
+    ):
+        session.bring([item], "bundle", "push", SILENT, copy=True)
+    assert list(folder.iterdir()) == []

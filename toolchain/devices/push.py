@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runtime_py.schema import MANIFEST_NAME, Manifest
-from toolchain.devices.shell import Shell, append_file, run_script
+from toolchain.devices.shell import Shell, append_file, run_script, run_text, script_text
 from toolchain.errors import MissingError, ParedownError
 from toolchain.progress import Progress
 
@@ -79,10 +79,21 @@ class Store:
         )
 
     def assemble(self, items: Iterable[Item], folder: str, copy: bool = False) -> None:
-        """Lay brought files out under their names in a new `folder`; see scripts/assemble.sh."""
+        """Lay brought files out under their names in a new `folder`; see scripts/assemble.sh.
+
+        Raises:
+            MissingError: no space for copies, where the device knows no hard links.
+        """
         pairs = [word for item in items for word in (item.sha256, item.path)]
         mode = "copy" if copy else "link"
-        run_script(self._shell, "assemble", [self._root, folder, mode, *pairs])
+        arguments = [self._root, folder, mode, *pairs]
+        status, out = run_text(self._shell, "assemble", script_text("assemble"), arguments)
+        if status != 0:
+            reason = out.strip().rpartition("\n")[2] or "it gave no reason"
+            raise MissingError(
+                f"{self._shell.uri} cannot lay out {folder}: {reason}",
+                "free some space there: files are copied where there are no hard links",
+            )
 
     def clean(self, keep: bool) -> None:
         """Take away what was brought, unless `keep`; a push that broke off stays for the next."""

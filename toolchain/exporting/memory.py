@@ -30,8 +30,6 @@ RUNTIME_BYTES = {
 Java takes differs from phone to phone."""
 GRAPH_BYTES_PER_LAYER = 350_000
 """Nodes and kernels of one decoder layer in onnxruntime."""
-BINDING_CODE_BYTES = 1_300_000
-"""Part of the Python binding's `RUNTIME_BYTES` that loading does not touch yet."""
 FAULT_BYTES = {"onnxruntime": 128 << 10, "executorch-native": 64 << 10}
 """What the kernel maps of a file around the byte that is read; the runner asks for less ahead."""
 PREFILL_TOKENS = {"onnx": 128, "executorch": 128}
@@ -40,21 +38,31 @@ PREFILL_TOKENS = {"onnx": 128, "executorch": 128}
 
 @dataclass(frozen=True)
 class _OnnxWeights:
-    """Shares of the model file's bytes that a quantisation costs in onnxruntime."""
+    """What a quantisation costs in onnxruntime, as shares of bytes of the model file."""
 
     packed: float
-    """Kept in buffers of the kernels' own layout."""
+    """Of the linear layers: kept in buffers of the kernels' own layout."""
+    packed_head: float
+    """Of the table, where the head shares it: the same."""
     mapped: float
-    """Read through the mapped file and still needed; for None only the rows looked up."""
-    loading: float
-    """Besides, while it loads."""
+    """Of the linear layers: read through the mapped file and still needed."""
+    table: float = 1.0
+    """The table's bytes with its scales, over those of its codes."""
+    maps_table: bool = False
+    """Whether a head that shares the table's codes reads all of them through the mapped file."""
+    widened_bytes: int = 0
+    """Beside the float32 table, while weights are widened to float32."""
 
 
 _ONNX = {
-    "fp16": _OnnxWeights(packed=3.3, mapped=0.0, loading=0.7),  # widened to float32, then packed
-    "int8": _OnnxWeights(packed=1.0, mapped=0.0, loading=0.0),
-    "int4": _OnnxWeights(packed=1.4, mapped=0.9, loading=0.0),
+    "none": _OnnxWeights(packed=1.0, packed_head=1.0, mapped=0.0),
+    "fp16": _OnnxWeights(packed=2.0, packed_head=2.0, mapped=0.0, widened_bytes=4_000_000),
+    "int8": _OnnxWeights(packed=1.03, packed_head=1.03, mapped=0.08),
+    # Codes, scales and their sums are packed; scales and zero points stay mapped as well.
+    "int4": _OnnxWeights(packed=1.23, packed_head=1.5, mapped=0.24, table=1.16, maps_table=True),
 }
+FLOAT_QUANTS = ("none", "fp16")
+"""Whose head is turned around while it loads, and is there twice."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +83,28 @@ class _Artifact:
     """Longest part of a prompt that one call takes."""
     packed_bytes: int | None
     arena_bytes: int | None
+    causal: bool
+    """An encoder keeps nothing from one call to the next."""
+
+    @property
+    def float_table(self) -> bool:
+        """Whether the embedding is stored in float32."""
+        return self.table_bytes >= FLOAT_BYTES * self.vocab_size * self.hidden_size
+
+    @property
+    def head_share(self) -> float:
+        """Of the weights of all linear layers, those of the head: the largest of them."""
+        head = self.vocab_size if self.causal else 0
+        layers = sum(
+            2 * (shape.num_attention_heads + shape.num_key_value_heads) * shape.head_dim
+            + 3 * shape.intermediate_size
+            for shape in self.layers
+        )
+        return head / (head + layers)
+
+    def cache_bytes(self, tokens: int) -> int:
+        """Keys and values of `tokens` positions."""
+        return kv_bytes(self.layers, tokens) if self.causal else 0
 
 
 def engine_name(manifest: Manifest, engine: str, remote: bool) -> str:
@@ -120,6 +150,7 @@ def predict_bundle(
         chunk=manifest.max_prefill_tokens or manifest.context_length,
         packed_bytes=manifest.packed_weights_bytes,
         arena_bytes=manifest.planned_arena_bytes,
+        causal=manifest.kind == "decoder",
     )
     predicted = _predict(artifact, engine, prompt_tokens, total_tokens)
     if engine in RUNTIME_BYTES:
@@ -149,12 +180,11 @@ def predict_memory(spec: ModelSpec, settings: ExportSettings) -> MemoryPredictio
         chunk=min(PREFILL_TOKENS[settings.backend], settings.context),
         packed_bytes=None,
         arena_bytes=None,
+        causal=spec.family.causal,
     )
     engine = "onnxruntime" if settings.backend == "onnx" else "executorch-native"
     predicted = _predict(artifact, engine, settings.context, settings.context)
-    # An encoder keeps nothing from one call to the next.
-    cache = predicted.kv_cache_bytes if spec.family.causal else 0
-    return replace(predicted, runtime_bytes=0, kv_cache_bytes=cache)
+    return replace(predicted, runtime_bytes=0)
 
 
 def kv_bytes(layers: Sequence[LayerShape], tokens: int) -> int:
@@ -169,20 +199,21 @@ def _predict(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPredic
 
 
 def _onnxruntime(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPrediction:
-    """Kernels keep packed copies of constants; float32 ones are then unmapped, and the head is
-    there twice while it is turned around. A functional cache is there twice while it grows, and
-    its attention scores are written out."""
+    """Kernels keep packed copies of constants, whose pages of the file are then unmapped. Of a
+    table only the rows that were looked up are needed, unless the head reads it. A functional cache
+    is there twice while it grows, and its attention scores are written out."""
     chunk = min(prompt, a.chunk)
-    if a.quantization in _ONNX:
-        shares = _ONNX[a.quantization]
-        packed = shares.packed * a.file_bytes
-        mapped = shares.mapped * a.file_bytes or _touched(a.table_bytes, total, engine)
-        loading = shares.loading * a.file_bytes
-    else:
-        packed = a.file_bytes - (0 if a.tied else a.table_bytes)
-        mapped = _touched(a.table_bytes, total, engine)
-        loading = FLOAT_BYTES * a.vocab_size * a.hidden_size
-    cache = kv_bytes(a.layers, total)
+    shares = _ONNX[a.quantization]
+    table = shares.table * a.table_bytes
+    linear = a.file_bytes - table
+    shared = a.causal and a.tied and (a.quantization in FLOAT_QUANTS or not a.float_table)
+    packed = shares.packed * linear + shares.packed_head * a.table_bytes * shared
+    whole = shared and shares.maps_table
+    mapped = shares.mapped * linear + (table if whole else _touched(table, total, engine))
+    loading = float(shares.widened_bytes)
+    if a.causal and a.quantization in FLOAT_QUANTS:
+        loading += FLOAT_BYTES * a.vocab_size * a.hidden_size
+    cache = a.cache_bytes(total)
     activations = _activation_bytes(a, chunk)
     if a.functional_cache:
         cache *= 2
@@ -193,24 +224,21 @@ def _onnxruntime(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPr
 
 
 def _executorch(a: _Artifact, engine: str, prompt: int, total: int) -> MemoryPrediction:
-    """XNNPACK packs its constants while it loads; the runner gives back the mapped pages as it
-    goes, the Python binding holds all of them and then the lookup table. Caches and activations
-    share a planned arena, touched as far as the prompt's chunk needs it."""
+    """XNNPACK packs its constants while it loads and lets each of them go then; the Python binding
+    holds the lookup table besides. Caches and activations share a planned arena: the binding
+    touches all of it, the runner as far as the prompt's chunk needs it."""
     chunk = min(prompt, a.chunk)
     packed = a.packed_bytes
     if packed is None:
         packed = a.file_bytes - (0 if a.tied else a.table_bytes)
-    cache = kv_bytes(a.layers, a.context_length)
+    cache = a.cache_bytes(a.context_length)
+    binding = engine == "executorch"
     if a.arena_bytes is None:
         activations = FLOAT_BYTES * chunk * a.vocab_size + _activation_bytes(a, chunk)
     else:
-        activations = max(0, a.arena_bytes - cache) * chunk // a.chunk
-    if engine == "executorch":
-        mapped: float = a.table_bytes
-        loading: float = a.table_bytes + packed - BINDING_CODE_BYTES
-    else:
-        mapped = _touched(a.table_bytes, total, engine)
-        loading = 0.0
+        activations = max(0, a.arena_bytes - cache) * (a.chunk if binding else chunk) // a.chunk
+    mapped = float(a.table_bytes) if binding else _touched(a.table_bytes, total, engine)
+    loading = a.table_bytes + packed * a.head_share if binding else 0.0
     runtime = RUNTIME_BYTES.get(engine, 0)
     return _peak(mapped, packed, cache, activations, runtime, loading)
 
@@ -229,7 +257,7 @@ def _peak(
     )
 
 
-def _touched(table_bytes: int, tokens: int, engine: str) -> float:
+def _touched(table_bytes: float, tokens: int, engine: str) -> float:
     """Expected bytes of a mapped table after `tokens` random rows were read from it."""
     blocks = max(1.0, table_bytes / FAULT_BYTES.get(engine, FAULT_BYTES["onnxruntime"]))
     return table_bytes * (1 - math.exp(-tokens / blocks))

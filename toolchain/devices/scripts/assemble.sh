@@ -10,5 +10,5 @@ while [ $# -gt 1 ]; do
   mkdir -p "${target%/*}" || exit 1
   chmod 755 "$file"
   ln "$file" "$target" 2>/dev/null && continue
-  if [ "$mode" = copy ]; then cp "$file" "$target" && chmod 755 "$target"; else ln -s "$file" "$target"; fi || exit 1
+  if [ "$mode" = copy ]; then cp "$file" "$target" 2>&1 && chmod 755 "$target"; else ln -s "$file" "$target"; fi || exit 1
 done

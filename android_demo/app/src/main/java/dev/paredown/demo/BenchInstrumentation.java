@@ -12,8 +12,8 @@ import java.io.File;
 /**
  * Runs one spec without a screen, in a process that Android starts for it.
  *
- * <p>{@code am instrument -w -r -e spec FILE dev.paredown.demo/.BenchInstrumentation}: the answer is
- * a file in the reports folder; pieces of a chat's answer come as statuses.
+ * <p>{@code am instrument -w -r -e spec FILE dev.paredown.demo/.BenchInstrumentation}: the answer
+ * is a file in the reports folder; pieces of a chat's answer come as statuses.
  */
 public final class BenchInstrumentation extends Instrumentation {
     private static final String SPEC = "spec";

@@ -40,7 +40,8 @@ final class BenchmarkRun {
     private final Handler main = new Handler(Looper.getMainLooper());
     private final ExecutorService files =
             Executors.newSingleThreadExecutor(task -> new Thread(task, "reports"));
-    private final Messenger answers = new Messenger(new Handler(Looper.getMainLooper(), this::hear));
+    private final Messenger answers =
+            new Messenger(new Handler(Looper.getMainLooper(), this::hear));
 
     private Listener listener;
     private BenchmarkPlan plan;

@@ -61,8 +61,9 @@ public final class MeasuringService extends Service {
     }
 
     private void run(File spec, Messenger client) {
+        Progress progress = new Progress(client);
         Outcome outcome =
-                Engines.headless(this).run(spec, Folders.reports(this), cancel, new Progress(client));
+                Engines.headless(this).run(spec, Folders.reports(this), cancel, progress);
         Bundle data = new Bundle();
         data.putInt(EXIT_CODE, outcome.exitCode);
         data.putString(FILE, outcome.file == null ? null : outcome.file.getPath());

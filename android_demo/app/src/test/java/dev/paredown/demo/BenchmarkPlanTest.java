@@ -72,14 +72,16 @@ public final class BenchmarkPlanTest {
     static Manifest manifest(int context) {
         return Manifest.parse(
                 "{\"schema\": \"paredown.bundle/1\", \"name\": \"tiny\", \"backend\": \"onnx\","
-                        + " \"backend_versions\": {}, \"model_file\": \"model.onnx\", \"files\": [],"
+                        + " \"backend_versions\": {}, \"model_file\": \"model.onnx\","
+                        + " \"files\": [],"
                         + " \"vocab_size\": 8, \"hidden_size\": 4, \"layers\": [],"
                         + " \"quantization\": \"none\", \"context_length\": " + context + ","
                         + " \"bos_token_id\": null, \"eos_token_ids\": [],"
                         + " \"provenance\": {\"dense\": " + identity() + ", \"checkpoint\": "
                         + identity() + ", \"checkpoint_path\": \"\", \"pruning\": {},"
                         + " \"paredown_version\": \"0\"}, \"predicted_memory\":"
-                        + " {\"weights_bytes\": 1, \"kv_cache_bytes\": 1, \"activations_bytes\": 1},"
+                        + " {\"weights_bytes\": 1, \"kv_cache_bytes\": 1,"
+                        + " \"activations_bytes\": 1},"
                         + " \"golden_cases\": [], \"parameters\": 1}",
                 "manifest");
     }

@@ -114,7 +114,7 @@ public final class Benchmark {
                 }
                 extra.put("other_work_cores", others.cores());
                 record.driftNs = new long[] {before, probe.run()};
-                return close(engine);
+                return conclude(engine);
             }
         }
 
@@ -123,7 +123,7 @@ public final class Benchmark {
             factory.prepare();
             extra.put("page_cache_resident", sensors.dropPageCache(bundle.modelFiles()));
             try (Engine engine = open()) {
-                return close(engine);
+                return conclude(engine);
             }
         }
 
@@ -133,7 +133,7 @@ public final class Benchmark {
             record.baseRssBytes = proc.statusBytes("VmRSS");
             try (Engine engine = open()) {
                 samples.add(repeat(engine, null));
-                close(engine);
+                conclude(engine);
                 record.anonBytes = proc.statusBytes("RssAnon");
                 record.fileBytes = proc.statusBytes("RssFile");
                 record.pssBytes = proc.pssBytes();
@@ -153,7 +153,7 @@ public final class Benchmark {
                     events.repetition(samples.size(), 0);
                 }
                 extra.put("other_work_cores", others.cores());
-                return close(engine);
+                return conclude(engine);
             }
         }
 
@@ -180,7 +180,7 @@ public final class Benchmark {
         }
 
         /** Facts about engine and machine, at the end of the launch. */
-        private LaunchRecord close(Engine engine) {
+        private LaunchRecord conclude(Engine engine) {
             Map<String, Reading> facts = new LinkedHashMap<>(sensors.all());
             if (trace.size() > 1) {
                 facts.put("launch_energy_joules", Energy.joules(trace));

@@ -15,8 +15,8 @@ import org.pytorch.executorch.Module;
 import org.pytorch.executorch.Tensor;
 
 /**
- * Runs the method {@code forward(tokens int64 [1, S], input_pos int64 [1])} of a {@code .pte}, which
- * returns logits float32 [1, S, vocabulary].
+ * Runs the method {@code forward(tokens int64 [1, S], input_pos int64 [1])} of a {@code .pte},
+ * which returns logits float32 [1, S, vocabulary].
  *
  * <p>The KV cache lives in the loaded method; a call at position 0 overwrites it. One call takes at
  * most {@code max_prefill_tokens}, so a longer prompt runs as several.

@@ -32,8 +32,8 @@ public final class ExecutorchEngineFactory implements EngineFactory {
         } catch (LinkageError error) {
             ParedownException missing =
                     ParedownException.missing(
-                            "ExecuTorch's libraries are not in this build of the app, or not for this"
-                                    + " processor (" + error + ")",
+                            "ExecuTorch's libraries are not in this build of the app, or not for"
+                                    + " this processor (" + error + ")",
                             "build the app with Gradle");
             missing.initCause(error);
             throw missing;

@@ -4,7 +4,6 @@ import dev.paredown.core.Cancellation;
 import dev.paredown.core.EngineFactory;
 import dev.paredown.core.Events;
 import dev.paredown.core.Headless;
-import dev.paredown.core.LinuxSensors;
 import dev.paredown.core.Outcome;
 import dev.paredown.core.ProcReader;
 import dev.paredown.core.StatusText;
@@ -54,7 +53,7 @@ public final class HostMain {
         List<EngineFactory> engines =
                 Collections.<EngineFactory>singletonList(new OnnxEngineFactory());
         TextCodecFactory texts = BundleText::open;
-        return new Headless(engines, texts, new LinuxSensors(proc), proc, new SystemClock());
+        return new Headless(engines, texts, new HostSensors(proc), proc, new SystemClock());
     }
 
     private static Events tell(PrintStream out) {

@@ -81,6 +81,7 @@ public final class TextServer {
 
     private void decode(Fields request, Map<String, Object> answer) {
         Tokenizer tokenizer = tokenizers.get(request.string("path"));
+        boolean streams = request.bool("streams");
         List<Object> all = new ArrayList<>();
         List<Object> shown = new ArrayList<>();
         List<Object> pieces = new ArrayList<>();
@@ -92,7 +93,9 @@ public final class TextServer {
             }
             all.add(tokenizer.decode(ids, false));
             shown.add(tokenizer.decode(ids, true));
-            pieces.add(stream(tokenizer, ids));
+            if (streams) {
+                pieces.add(stream(tokenizer, ids));
+            }
         }
         answer.put("all", all);
         answer.put("shown", shown);
