@@ -37,7 +37,7 @@ class JvmText:
     ) -> None:
         self._process.communicate()
 
-    def ask(self, op: str, **values: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+    def ask(self, op: str, **values: Any) -> dict[str, Any]:
         """The answer to a request.
 
         Raises:

@@ -6,13 +6,22 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    processors,
+    trainers,
+)
 from tokenizers import pre_tokenizers as pre
-from tokenizers import processors, trainers
 
 TEXT = [
     "The cat sat on the mat, didn't it? We've seen 1234567 of them; I'LL say so.",
-    "\u00c4pfel und \u00d6l kosten 3,50 \u20ac. \u4f60\u597d\u4e16\u754c \u0645\u0631\u062d\u0628\u0627 \U0001f600 \U0001f468\u200d\U0001f469",
+    "\u00c4pfel und \u00d6l kosten 3,50 \u20ac. "
+    "\u4f60\u597d\u4e16\u754c \u0645\u0631\u062d\u0628\u0627 \U0001f600 \U0001f468\u200d\U0001f469",
     "def f(x):\n    return x + 1  # comment\n\n\tprint('  spaces   ')\r\n",
     "once upon a time there was a little girl named Lily and she was happy happy happy",
 ] * 4
@@ -101,9 +110,7 @@ def _smollm() -> Tokenizer:
     )
 
 
-def _fallback(
-    *, fuse_unk: bool, alphabet: int = 60, drop: str = "", **parts: Any
-) -> Tokenizer:
+def _fallback(*, fuse_unk: bool, alphabet: int = 60, drop: str = "", **parts: Any) -> Tokenizer:
     """SentencePiece-style BPE: merges are learned on words that begin with the visible space."""
     trained = Tokenizer(models.BPE())
     trained.normalizer = normalizers.Sequence(
@@ -149,7 +156,12 @@ def _llama2() -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", 1)]
     )
-    tokenizer.add_tokens([AddedToken("<norm>", normalized=True), AddedToken("<|eot|>", rstrip=True, normalized=False)])
+    tokenizer.add_tokens(
+        [
+            AddedToken("<norm>", normalized=True),
+            AddedToken("<|eot|>", rstrip=True, normalized=False),
+        ]
+    )
     return tokenizer
 
 

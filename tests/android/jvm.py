@@ -61,6 +61,7 @@ class Jvm:
         path.write_text(json.dumps(spec), encoding="utf-8")
         reports = folder / "reports"
         done = self._run(self.host_command(path, reports))
+        assert reports.is_dir(), f"status {done.returncode}: {done.stdout}{done.stderr}"
         answers = [path for path in reports.iterdir() if not path.name.startswith(".")]
         assert len(answers) == 1, (answers, done.stderr)
         assert list(reports.iterdir()) == answers, "a half-written file was left"

@@ -11,86 +11,7 @@ from pathlib import Path
 import pytest
 from android_fixtures import OFFLINE, UNAVAILABLE
 
-SIGNATURES = """// Signature format: 2.0
-package demo.api {
-
-  public abstract class Shelf<T extends java.lang.Comparable<? super T>> implements demo.api.Holder<T> java.io.Closeable {
-    ctor protected Shelf(@NonNull String, int...);
-    method public void close() throws java.io.IOException, demo.api.Full;
-    method @Nullable public final <K, V extends T> java.util.Map<K,V[]> index(@NonNull java.util.List<? extends K>, @IntRange(from=0, to=3) long);
-    method @Deprecated public static int old(double);
-    method public abstract T take();
-    field public static final int COUNT = 7; // 0x7
-    field public static final long LARGE = 4294967296L; // 0x100000000L
-    field public static final String NAME = "a \\"b\\"; \\u00e9";
-    field public static final double NOTHING = (0.0/0.0);
-    field public static final char SIGN = 8364; // 0x20ac '\\u20ac'
-    field protected java.util.Map.Entry<T,int[][]> entry;
-  }
-
-  public static final class Shelf.Place {
-    field public final int x;
-  }
-
-  protected static interface Shelf.Place.Watcher {
-    method public default boolean seen(demo.api.Shelf.Place);
-  }
-
-  public class Full extends java.lang.Exception {
-    ctor public Full();
-  }
-
-  public interface Holder<T> {
-    method public T take();
-  }
-
-  @java.lang.annotation.Retention(java.lang.annotation.RetentionPolicy.CLASS) public @interface Mark {
-    method public abstract String[] names() default {};
-    method public abstract int size();
-  }
-
-  public enum Size {
-    enum_constant public static final demo.api.Size LARGE;
-    enum_constant public static final demo.api.Size SMALL;
-  }
-
-}
-"""
-
-PROGRAM = """
-import demo.api.*;
-import java.util.*;
-
-@Mark(size = Shelf.COUNT)
-final class Program extends Shelf<String> {
-    static final String TEXT = Shelf.NAME + Shelf.SIGN + Shelf.LARGE + Double.isNaN(Shelf.NOTHING);
-
-    Program() throws Full {
-        super("name", 1, 2, 3);
-    }
-
-    @Override
-    public String take() {
-        Map.Entry<String, int[][]> here = entry;
-        Map<Number, String[]> map = this.<Number, String>index(new ArrayList<Integer>(), 3);
-        Shelf.Place.Watcher watcher = new Shelf.Place.Watcher() {};
-        switch (Size.valueOf("LARGE")) {
-            case LARGE:
-                return here.getKey() + map + watcher.seen(null) + Size.values().length;
-            default:
-                return TEXT;
-        }
-    }
-
-    public static void main(String[] arguments) throws Exception {
-        System.out.println(TEXT);
-        System.out.println(Holder.class.isAssignableFrom(Shelf.class));
-        System.out.println(Shelf.class.getMethod("take").toGenericString());
-        System.out.println(Shelf.class.getMethod("index", List.class, long.class).toGenericString());
-        System.out.println(Arrays.toString(Mark.class.getMethod("names").getAnnotations()));
-    }
-}
-"""
+STUBS = Path(__file__).parent / "stubs"
 
 
 def javac(
@@ -104,19 +25,17 @@ def javac(
 
 @pytest.fixture
 def stubs(tmp_path: Path) -> Path:
-    """The jar of SIGNATURES."""
+    """The jar of stubs/current.txt."""
     if shutil.which("javac") is None:
         pytest.skip("no javac")
-    signatures = tmp_path / "current.txt"
-    signatures.write_text(SIGNATURES, encoding="utf-8")
     jar = tmp_path / "stubs.jar"
-    subprocess.run([sys.executable, OFFLINE / "api_stubs.py", signatures, jar], check=True)
+    command = [sys.executable, OFFLINE / "api_stubs.py", STUBS / "current.txt", jar]
+    subprocess.run(command, check=True)
     return jar
 
 
 def test_programs_compile_against_stubs_and_the_jvm_takes_them(stubs: Path, tmp_path: Path) -> None:
-    source = tmp_path / "Program.java"
-    source.write_text(PROGRAM, encoding="utf-8")
+    source = STUBS / "Program.java"
     done = javac(stubs, tmp_path, source, "-Xlint:all,-options", "-Werror", "-encoding", "UTF-8")
     assert done.returncode == 0, done.stderr
     path = f"{stubs}:{tmp_path}"

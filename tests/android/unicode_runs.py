@@ -13,12 +13,42 @@ from pathlib import Path
 
 from tokenizers import Regex, normalizers
 
-CATEGORIES = (
-    "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So Zs Zl Zp Cc Cf Co Cn"
-).split()
+CATEGORIES = [
+    "Lu",
+    "Ll",
+    "Lt",
+    "Lm",
+    "Lo",
+    "Mn",
+    "Mc",
+    "Me",
+    "Nd",
+    "Nl",
+    "No",
+    "Pc",
+    "Pd",
+    "Ps",
+    "Pe",
+    "Pi",
+    "Pf",
+    "Po",
+    "Sm",
+    "Sc",
+    "Sk",
+    "So",
+    "Zs",
+    "Zl",
+    "Zp",
+    "Cc",
+    "Cf",
+    "Co",
+    "Cn",
+]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabc"
-TARGET = Path(__file__).parents[2].joinpath(
-    "android_demo/core/src/main/java/dev/paredown/core/tokenizer/regex/CategoryRuns.java"
+TARGET = (
+    Path(__file__)
+    .parents[2]
+    .joinpath("android_demo/core/src/main/java/dev/paredown/core/tokenizer/regex/CategoryRuns.java")
 )
 SURROGATES = range(0xD800, 0xE000)
 

@@ -137,6 +137,15 @@ def test_an_idle_clock_before_the_first_repetition_is_no_change() -> None:
     assert judge([idle, idle], 1) == ("valid", [])
 
 
+def test_an_idle_clock_after_the_last_repetition_is_no_change() -> None:
+    """A shell's last look comes when the engine has ended; one in between counts."""
+    launch = _trace({}, {}, {"cpu_frequency_hz": 6e8})
+    after = [dataclasses.replace(launch.trace[2], at_ns=41_000_001)]
+    idle = dataclasses.replace(launch, trace=launch.trace[:2] + after)
+    assert judge([idle, idle], 1) == ("valid", [])
+    assert judge([launch, launch], 1)[0] == "suspect"
+
+
 def test_invalid_reasons_come_first() -> None:
     launch = _trace({}, {"battery_charging": "yes", "throttled_now": "throttled"})
     validity, reasons = judge([launch], 1)

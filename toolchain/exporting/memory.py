@@ -1,7 +1,7 @@
 """How much memory an engine will need: of a bundle, or from shapes before there is one. Torch-free.
 
 The rules are what the engines were seen to do (anonymous and file pages of their processes on
-x86-64, models of 1 to 130 MB); `benchmarks/memory_prediction.py` holds them against measured peaks.
+x86-64, models of 1 to 530 MB); `benchmarks/memory_prediction.py` holds them against measured peaks.
 """
 
 from __future__ import annotations

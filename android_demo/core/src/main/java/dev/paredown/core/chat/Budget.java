@@ -2,8 +2,8 @@ package dev.paredown.core.chat;
 
 /** What a template may use up: a hostile one must not hang the phone. */
 final class Budget {
-    /** Steps and characters: far more than any conversation needs, a second or two of work. */
-    static final long MOST = 20_000_000;
+    /** Steps and characters: far more than any conversation needs, seconds of work. */
+    static final long MOST = 5_000_000;
 
     /** Lists, maps, macros and expressions within each other. */
     static final int MOST_DEPTH = 60;
