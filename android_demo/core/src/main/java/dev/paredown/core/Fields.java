@@ -216,7 +216,8 @@ public final class Fields {
 
     private int narrow(String key, long value) {
         if (value < Integer.MIN_VALUE || value > Integer.MAX_VALUE) {
-            throw ParedownException.badRequest(where + "." + key + " is " + value + ", too large", "");
+            String message = where + "." + key + " is " + value + ", too large";
+            throw ParedownException.badRequest(message, "");
         }
         return (int) value;
     }

@@ -54,7 +54,8 @@ final class FileCheck {
                 digest.update(block, 0, count);
             }
         } catch (IOException error) {
-            throw ParedownException.badRequest("cannot read " + file + ": " + error.getMessage(), "");
+            String message = "cannot read " + file + ": " + error.getMessage();
+            throw ParedownException.badRequest(message, "");
         }
         return hex(digest.digest());
     }

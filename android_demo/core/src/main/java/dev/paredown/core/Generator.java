@@ -106,8 +106,8 @@ public final class Generator {
         }
         for (int id : ids) {
             if (id < 0 || id >= manifest.vocabSize) {
-                String message = "token " + id + " is not in the vocabulary of " + manifest.vocabSize;
-                throw ParedownException.badRequest(message, "");
+                throw ParedownException.badRequest(
+                        "token " + id + " is not in the vocabulary of " + manifest.vocabSize, "");
             }
         }
         long total = (long) position + ids.length;

@@ -44,7 +44,8 @@ public final class Json {
         if (value instanceof Map) {
             return (Map<String, Object>) value;
         }
-        throw ParedownException.badRequest(where + " is " + describe(value) + ", not an object", "");
+        String message = where + " is " + describe(value) + ", not an object";
+        throw ParedownException.badRequest(message, "");
     }
 
     /**

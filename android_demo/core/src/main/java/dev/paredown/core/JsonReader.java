@@ -182,7 +182,8 @@ final class JsonReader {
         while (peek() != '"') {
             char c = peek();
             if (c < 0x20) {
-                throw error(at < text.length() ? "a text holds a control character" : "it ends early");
+                boolean ends = at == text.length();
+                throw error(ends ? "it ends early" : "a text holds a control character");
             }
             at++;
             out.append(c == '\\' ? escape() : c);

@@ -89,7 +89,8 @@ public final class Protocol {
         oneOf("engine", engine, "auto", "native");
         if (engine.equals("native")) {
             throw ParedownException.badRequest(
-                    "the app has no native runner", "leave out --engine native, or use --via runner");
+                    "the app has no native runner",
+                    "leave out --engine native, or use --via runner");
         }
         Generator.requireContext(
                 manifest.contextLength, (long) depth + promptTokens, generatedTokens);

@@ -52,7 +52,7 @@ public class BenchmarkTest {
         FakeFactory factory = new FakeFactory(clock);
         LaunchRecord record = run(factory, Made.protocol());
 
-        // Drift probe: 30 readings. Load: 5000 and one reading. Steps: 500 + position and a reading.
+        // Drift probe: 30 readings. Load: 5000 and a reading. Steps: 500 + position and a reading.
         Map<String, Object> sample1 = sample(3710);
         Map<String, Object> sample2 = sample(12485);
         Map<String, Object> expected = Made.map(

@@ -16,8 +16,8 @@ import java.util.List;
 import java.util.Map;
 
 /**
- * Answers a test in another language: a line of JSON in, {@code {"ask": WHAT, "text": JSON TEXT}}, a
- * line of JSON out, {@code {"answer": ...}} or {@code {"error": SENTENCE}}.
+ * Answers a test in another language: a line of JSON in, {@code {"ask": WHAT, "text": TEXT}}, a line
+ * of JSON out, {@code {"answer": ...}} or {@code {"error": SENTENCE}}.
  */
 public final class CrossTool {
     private CrossTool() {}

@@ -101,7 +101,8 @@ public class GoldenCheckTest {
     public void aCaseOutsideOfTheVocabularyIsABrokenBundle() {
         Map<String, Object> golden = Made.golden();
         golden.put("continuation_ids", Made.list(16));
-        ParedownException error = assertThrows(ParedownException.class, () -> run(engine(), golden));
+        ParedownException error =
+                assertThrows(ParedownException.class, () -> run(engine(), golden));
         assertEquals("a golden case names token 16, outside of the vocabulary", error.getMessage());
     }
 
@@ -124,7 +125,8 @@ public class GoldenCheckTest {
     @Test
     public void anEncoderIsRefused() {
         Manifest manifest = Made.manifestWith("kind", "encoder");
-        assertThrows(ParedownException.class, () -> new GoldenCheck(cancel).run(engine(), manifest));
+        GoldenCheck check = new GoldenCheck(cancel);
+        assertThrows(ParedownException.class, () -> check.run(engine(), manifest));
     }
 
     @Test

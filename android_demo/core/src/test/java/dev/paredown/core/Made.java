@@ -63,7 +63,8 @@ final class Made {
     static Map<String, Object> golden() {
         return map(
                 "name", "case", "prompt_ids", list(1, 2, 3), "continuation_ids", list(11, 10, 2),
-                "top_logits", list(map("token_id", 11, "logit", 0.0), map("token_id", 10, "logit", -1)),
+                "top_logits", list(
+                        map("token_id", 11, "logit", 0.0), map("token_id", 10, "logit", -1)),
                 "min_margin", 1.0, "tolerance", 0.25);
     }
 

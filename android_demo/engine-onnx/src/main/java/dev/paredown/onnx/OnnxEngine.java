@@ -20,8 +20,9 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * Runs {@code model.onnx}: {@code input_ids} int64 [1, S] and the KV cache to {@code logits} float32
- * [1, 1 or S, vocabulary]. A prompt longer than {@code max_prefill_tokens} runs as several calls.
+ * Runs {@code model.onnx}: {@code input_ids} int64 [1, S] and the KV cache to {@code logits},
+ * float32 [1, 1 or S, vocabulary]. A prompt longer than {@code max_prefill_tokens} runs as several
+ * calls.
  *
  * <p>What a decode step needs is allocated once: its token, its logits, and in the shared form the
  * cache itself are tensors over buffers outside of Java's heap.

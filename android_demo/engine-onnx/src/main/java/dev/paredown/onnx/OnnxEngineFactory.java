@@ -39,7 +39,8 @@ public final class OnnxEngineFactory implements EngineFactory {
 
     private static OrtEnvironment environment() {
         try {
-            return OrtEnvironment.getEnvironment(OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR, "paredown");
+            OrtLoggingLevel level = OrtLoggingLevel.ORT_LOGGING_LEVEL_ERROR;
+            return OrtEnvironment.getEnvironment(level, "paredown");
         } catch (LinkageError error) {
             ParedownException missing = ParedownException.missing(
                     "ONNX Runtime's libraries are not in this build, or not for this processor ("

@@ -146,6 +146,9 @@ final class ExpressionParser {
         Expression left = unary(true);
         while (isOperator("**")) {
             Token operator = tokens.next();
+            if (left instanceof Expressions.Unary) { // Jinja loses the parentheses around it
+                throw TemplateError.unsupported("** of a negated value", operator.offset);
+            }
             left = new Expressions.Binary(operator.offset, operator.text, left, unary(true));
         }
         return left;

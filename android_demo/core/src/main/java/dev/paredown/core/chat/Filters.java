@@ -107,6 +107,9 @@ final class Filters {
         if (name.equals("items")) {
             return items(value);
         }
+        if (name.equals("last") && value instanceof Lazy && !((Lazy) value).sized) {
+            throw new TemplateError("asks for the last of a filter's result");
+        }
         List<Object> items = Values.elements(value, budget);
         budget.charge(items.size());
         switch (name) {

@@ -35,7 +35,8 @@ final class LoadRules {
     /** How decode speed differs between launches of phase time. */
     static void spread(List<LaunchRecord> timed, Validity.Findings findings) {
         if (timed.size() < 2) {
-            findings.add(false, "a single launch says nothing about the variation between launches");
+            findings.add(
+                    false, "a single launch says nothing about the variation between launches");
             return;
         }
         double[] means = new double[timed.size()];

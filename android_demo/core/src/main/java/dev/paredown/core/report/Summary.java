@@ -108,8 +108,8 @@ public final class Summary {
             Reading energy = reading(launch, "launch_energy_joules", "it was not read");
             if (energy.number() == null || energy.number() <= 0) {
                 String reason = energy.reason();
-                absent.put(
-                        "energy_mj_per_token", reason.isEmpty() ? "the meter did not move" : reason);
+                String still = "the meter did not move";
+                absent.put("energy_mj_per_token", reason.isEmpty() ? still : reason);
                 return;
             }
         }

@@ -114,7 +114,8 @@ public class SummaryTest {
     @Test
     public void rowsInTheWordsOfTheTable() {
         Protocol protocol = Protocol.parse(
-                "{\"schema\":\"paredown.protocol/2\",\"prompt_tokens\":20,\"depth\":5}", "protocol");
+                "{\"schema\":\"paredown.protocol/2\",\"prompt_tokens\":20,\"depth\":5}",
+                "protocol");
         LaunchRecord cold = launch("cold", 90);
         List<LaunchRecord> launches =
                 Arrays.asList(launch("time", 30, 1), launch("time", 30, 1), cold);
