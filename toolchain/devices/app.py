@@ -14,18 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from runtime_py import sensors
-from runtime_py.bundle import open_bundle
 from runtime_py.measure import workload
 from runtime_py.schema import (
-    MANIFEST_NAME,
     CheckReport,
     LaunchRecord,
     Manifest,
     Protocol,
     Reading,
 )
-from toolchain.devices import Device
 from toolchain.devices.app_wire import (
     AppSpec,
     ChatAnswer,
@@ -34,13 +30,11 @@ from toolchain.devices.app_wire import (
     parse_instrumentation,
     streamed_text,
 )
+from toolchain.devices.held import HeldDevice
 from toolchain.devices.killers import MEMORY_HINT
 from toolchain.devices.local import TIMEOUT_S
 from toolchain.devices.package import COMPONENT, PACKAGE, require_android, require_app
-from toolchain.devices.place import Place, look_around
 from toolchain.devices.push import bundle_items
-from toolchain.devices.readings import read_device
-from toolchain.devices.session import Session
 from toolchain.devices.shell import Shell, run_script, run_text, script_text
 from toolchain.errors import (
     BadRequestError,
@@ -48,8 +42,7 @@ from toolchain.errors import (
     MissingError,
     ParedownError,
 )
-from toolchain.progress import SILENT, Progress
-from toolchain.store import sha256_file
+from toolchain.progress import Progress
 
 REPORTS = f"/sdcard/Android/data/{PACKAGE}/files/reports"
 ANSWER_PREFIX = "host-"
@@ -65,41 +58,25 @@ class _Ready:
     """A bundle that is on the device."""
 
     manifest: Manifest
-    manifest_sha256: str
     folder: str
 
 
-class AppDevice(Device):
+class AppDevice(HeldDevice[_Ready]):
     """A phone whose installed app measures.
 
     Args:
-        shell: how commands reach it; closed with the device.
-        keep: leave what is pushed.
-        timeout_s: a launch that takes longer (beyond its `sustained_s`) is taken for hung.
+        shell, keep, timeout_s: see `HeldDevice`.
 
     Raises:
         MissingError: no Android, no app of this version, or somebody else holds the device.
     """
 
     def __init__(self, shell: Shell, keep: bool = False, timeout_s: float = TIMEOUT_S) -> None:
-        self._shell = shell
-        self._keep = keep
-        self._timeout_s = timeout_s
-        self._bundles: dict[Path, _Ready] = {}
-        self.uri = f"app:{shell.uri.partition(':')[2]}"
-        try:
-            self.place: Place = look_around(shell)
-            require_android(self.place, shell.uri)
-            self.app = require_app(shell)
-            self._session = Session(shell, self.place.root, self.place.lock)
-        except BaseException:
-            shell.close()
-            raise
-        self.emulated = bool(self.place.emulator)
+        super().__init__(shell, f"app:{shell.uri.partition(':')[2]}", keep, timeout_s)
 
-    def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
-        """See `toolchain.devices.Device`."""
-        self._ready(bundle, progress)
+    def _require(self) -> None:
+        require_android(self.place, self._shell.uri)
+        self.app = require_app(self._shell)
 
     def measure(self, bundle: Path, protocol: Protocol) -> LaunchRecord:
         """See `toolchain.devices.Device`."""
@@ -167,30 +144,13 @@ class AppDevice(Device):
         late = self._session.talk(command, self._timeout_s, hear) is None
         return self._answer(ChatAnswer, spec, late, "\n".join(lines), self._timeout_s)
 
-    def facts(self) -> dict[str, Reading]:
-        """See `toolchain.devices.Device`."""
-        return sensors.read_all(read_device(self._shell, self.place.arch))
-
-    def close(self) -> None:
-        """See `toolchain.devices.Device`."""
-        self._session.close(self._keep)
-        self._shell.close()
-
-    def _ready(self, bundle: Path, progress: Progress = SILENT) -> _Ready:
-        """The bundle on the device; pushed again where its manifest is another one by now."""
-        manifest = open_bundle(bundle, verify=False)  # the device hashes every byte
-        digest = sha256_file(bundle / MANIFEST_NAME)
-        known = self._bundles.get(bundle.absolute())
-        if known is not None and known.manifest_sha256 == digest:
-            return known
+    def _bring(self, bundle: Path, manifest: Manifest, digest: str, progress: Progress) -> _Ready:
         title = f"push {manifest.name} to {self.uri}"
         items = bundle_items(bundle, manifest, digest)
         # A copy: Android lets apps read files below /data/local/tmp, but follow no links there.
         folder = self._session.bring(items, f"bundle-{digest[:16]}", title, progress, copy=True)
         run_script(self._shell, "publish", [self.place.root, folder, REPORTS])
-        ready = _Ready(manifest, digest, folder)
-        self._bundles[bundle.absolute()] = ready
-        return ready
+        return _Ready(manifest, folder)
 
     def _ask(self, cls: type[T], spec: AppSpec, deadline_s: float) -> T:
         """One launch of the app, and its answer."""

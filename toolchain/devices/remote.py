@@ -12,32 +12,28 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from runtime_py import native, sensors
-from runtime_py.bundle import open_bundle
+from runtime_py import native
 from runtime_py.measure import launch_facts, workload
 from runtime_py.schema import (
-    MANIFEST_NAME,
     CheckReport,
     LaunchRecord,
     Manifest,
     Protocol,
-    Reading,
     dumps,
 )
 from runtime_py.sensors import topology
-from toolchain.devices import Device
 from toolchain.devices.agent_zip import agent_bytes
 from toolchain.devices.answer import answered, failure, parse
+from toolchain.devices.held import HeldDevice
 from toolchain.devices.killers import who_killed
 from toolchain.devices.local import THREAD_VARIABLES, TIMEOUT_S
-from toolchain.devices.place import OLDEST_PYTHON, Place, Python, look_around
+from toolchain.devices.place import OLDEST_PYTHON, Python
 from toolchain.devices.push import Item, bundle_items
 from toolchain.devices.readings import read_device
 from toolchain.devices.sampling import Sampler
-from toolchain.devices.session import Session
 from toolchain.devices.shell import Shell
 from toolchain.errors import BadRequestError, InvalidMeasurementError, MissingError
-from toolchain.progress import SILENT, Progress
+from toolchain.progress import Progress
 from toolchain.store import sha256_file
 
 AGENT_NAME = "agent.pyz"
@@ -52,7 +48,6 @@ class _Ready:
     """A bundle that is on the device, with the engine that runs it."""
 
     manifest: Manifest
-    manifest_sha256: str
     folder: str
     agent: list[str]
     """Its command line; empty where a device without Python runs the runner alone."""
@@ -60,37 +55,20 @@ class _Ready:
     """Its path; empty for an engine in Python."""
 
 
-class RemoteDevice(Device):
+class RemoteDevice(HeldDevice[_Ready]):
     """A Raspberry Pi over ssh or a phone over adb.
 
     Args:
-        shell: how commands reach it.
-        keep: leave what is pushed.
-        timeout_s: a launch that takes longer (beyond its `sustained_s`) is taken for hung.
+        shell, keep, timeout_s: see `HeldDevice`.
 
     Raises:
         MissingError: the device is no Linux, or somebody else holds it.
     """
 
     def __init__(self, shell: Shell, keep: bool = False, timeout_s: float = TIMEOUT_S) -> None:
-        self._shell = shell
-        self._keep = keep
-        self._timeout_s = timeout_s
-        self._bundles: dict[Path, _Ready] = {}
         self._agent: list[str] = []
         self._runner = ""
-        self.uri = shell.uri
-        try:
-            self.place: Place = look_around(shell)
-            self._session = Session(shell, self.place.root, self.place.lock)
-        except BaseException:
-            shell.close()
-            raise
-        self.emulated = bool(self.place.emulator)
-
-    def prepare(self, bundle: Path, progress: Progress = SILENT) -> None:
-        """See `toolchain.devices.Device`."""
-        self._ready(bundle, progress)
+        super().__init__(shell, shell.uri, keep, timeout_s)
 
     def measure(self, bundle: Path, protocol: Protocol) -> LaunchRecord:
         """See `toolchain.devices.Device`."""
@@ -120,22 +98,7 @@ class RemoteDevice(Device):
         command = self._with_environment(1, [*ready.agent, "check", ready.folder, "--threads", "1"])
         return parse(CheckReport, self._run("the agent", command, self._timeout_s))
 
-    def facts(self) -> dict[str, Reading]:
-        """See `toolchain.devices.Device`."""
-        return sensors.read_all(read_device(self._shell, self.place.arch))
-
-    def close(self) -> None:
-        """See `toolchain.devices.Device`."""
-        self._session.close(self._keep)
-        self._shell.close()
-
-    def _ready(self, bundle: Path, progress: Progress = SILENT) -> _Ready:
-        """The bundle on the device; pushed again where its manifest is another one by now."""
-        manifest = open_bundle(bundle, verify=False)  # the device hashes every byte
-        digest = sha256_file(bundle / MANIFEST_NAME)
-        known = self._bundles.get(bundle.absolute())
-        if known is not None and known.manifest_sha256 == digest:
-            return known
+    def _bring(self, bundle: Path, manifest: Manifest, digest: str, progress: Progress) -> _Ready:
         runner = self._bring_runner(progress) if manifest.backend == "executorch" else ""
         agent = self._bring_agent(needs_onnx=not runner, progress=progress)
         items = bundle_items(bundle, manifest, digest)
@@ -144,9 +107,7 @@ class RemoteDevice(Device):
         # The agent takes no symbolic links for files of a bundle; a phone's runner does.
         copy = self.place.system != "android"
         folder = self._session.bring(items, name, title, progress, copy)
-        ready = _Ready(manifest, digest, folder, agent, runner)
-        self._bundles[bundle.absolute()] = ready
-        return ready
+        return _Ready(manifest, folder, agent, runner)
 
     def _bring_agent(self, needs_onnx: bool, progress: Progress) -> list[str]:
         """Its command line; empty where a runner does without it and there is no Python."""

@@ -20,6 +20,7 @@ from typing import IO, Protocol
 
 from toolchain.errors import InvalidMeasurementError, MissingError, ParedownError
 
+TENDING = ("watch", "talk")
 SCRIPTS = Path(__file__).parent / "scripts"
 BEGIN = b"@paredown\n"
 STATUS = b"\n@status "
@@ -78,8 +79,9 @@ class Ended:
 
 
 def script_text(name: str) -> str:
-    """One of our scripts."""
-    return (SCRIPTS / f"{name}.sh").read_text(encoding="utf-8")
+    """One of our scripts, with the part that those share which run an engine."""
+    parts = ["tend", name] if name in TENDING else [name]
+    return "".join((SCRIPTS / f"{part}.sh").read_text(encoding="utf-8") for part in parts)
 
 
 def _sh(name: str, text: str, arguments: Sequence[str]) -> list[str]:

@@ -12,26 +12,6 @@ command -v setsid >/dev/null 2>&1 && session=setsid
 $session sh -c '"$@" 2>&1 </dev/null | while IFS= read -r line; do printf "@out %s.\n" "$line"; done' \
   sh "$@" </dev/null 3<&- &
 engine=$!
-stop() { kill -9 "-$engine" 2>/dev/null || kill -9 "$engine" 2>/dev/null; }
-trap 'stop; exit 129' HUP INT TERM
-(
-  waited=0
-  while sleep "$beat" </dev/null >/dev/null 2>&1 3<&-; do
-    waited=$((waited + beat))
-    echo "@beat $waited"
-    if [ "$waited" -ge "$deadline" ]; then : >late; stop; fi
-  done
-) 3<&- &
-beater=$!
-(
-  while read -r _ <&3; do :; done
-  stop
-) &
-watcher=$!
-wait "$engine"
-status=$?
-kill "$beater" "$watcher" 2>/dev/null
-wait "$beater" "$watcher" 2>/dev/null
-[ -e late ] && status=late
+tend
 rm -f late
 echo "@end $status"
