@@ -17,20 +17,21 @@ import contextlib
 import json
 import os
 import platform
-import resource
 import statistics
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
+from unittest import mock
 
+from runtime_py import native
 from runtime_py.bundle import open_bundle
 from runtime_py.engines.fake import Row
 from runtime_py.generate import timed_generation
 from runtime_py.measure import timer_overhead_ns
 from runtime_py.measure_native import measure_native
-from runtime_py.schema import Manifest, Protocol
+from runtime_py.schema import LaunchRecord, Manifest, Protocol
 from toolchain.devices import open_device
 from toolchain.devices.sampling import Sampler
 from toolchain.devices.session import Session
@@ -93,13 +94,23 @@ def host_share(bundle: Path, protocol: Protocol) -> tuple[float, float]:
 
 
 def agent_share(bundle: Path, manifest: Manifest, protocol: Protocol) -> float:
-    """Share of the wall time that the agent computes while the native runner does the work."""
+    """Share of the wall time that the agent computes until the native runner has ended.
+
+    What comes after that, reading the runner's output, disturbs no token.
+    """
     runner = build("host") / PROGRAM
-    before, start = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    measure_native(runner, bundle, manifest, protocol)
-    after, wall = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter() - start
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return used / wall
+    ended: list[tuple[float, float]] = []
+
+    def read(*arguments: Any) -> LaunchRecord:
+        ended.append((time.process_time(), time.perf_counter()))
+        return launch_record(*arguments)
+
+    launch_record = native.launch_record
+    before, start = time.process_time(), time.perf_counter()
+    with mock.patch.object(native, "launch_record", read):
+        measure_native(runner, bundle, manifest, protocol)
+    ((after, end),) = ended
+    return (after - before) / (end - start)
 
 
 def shell_share() -> float:
@@ -206,8 +217,8 @@ Written by `python benchmarks/harness_overhead.py`; raw values are in
 
 The host is the process that starts the launches; while they run it waits for their end. The agent
 is the process that runs the native runner for {DECODING_S:.0f} s; every two seconds it looks at the
-sensors. The model has 260 thousand parameters, so that a token takes less time than that of any
-model one would ship, and the shares of the loop are the largest there are.
+sensors. The model is smaller than any that one would ship, so that the shares of the loop are the
+largest there are.
 
 {platform.platform()}, Python {platform.python_version()}; load average
 {float(str(machine["load_average_1m"])):.1f} on {os.cpu_count()} cores before it ran.

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).parents[1]
-OFFLINE = ROOT / "android_demo" / "offline"
-UNAVAILABLE = 3
-"""Exit status of the scripts where something cannot be had on this machine."""
+from jvm import Jvm
+from offline_build import run_offline
 
 
 @pytest.fixture(scope="session")
@@ -33,23 +28,7 @@ def java_classes(android_tools: Path) -> Path:
     return Path(run_offline(android_tools, "compile.sh").strip())
 
 
-def run_offline(tools: Path, script: str, *arguments: str) -> str:
-    """Standard output of an offline script; skips where it says that something cannot be had."""
-    environment = {
-        **os.environ,
-        "PYTHON": sys.executable,
-        "PAREDOWN_ANDROID_TOOLS": str(tools),
-    }
-    done = subprocess.run(
-        [str(OFFLINE / script), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=500,
-    )
-    if done.returncode == UNAVAILABLE:
-        pytest.skip(f"{script}: {done.stderr.strip()}")
-    if done.returncode != 0:
-        pytest.fail(f"{script} failed:\n{done.stderr}")
-    return done.stdout
+@pytest.fixture(scope="session")
+def jvm(java_classes: Path, android_tools: Path) -> Jvm:
+    """The compiled core on a JVM."""
+    return Jvm(java_classes, android_tools)

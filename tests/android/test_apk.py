@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from android_fixtures import run_offline
 from jvm import JUNIT
+from offline_build import run_offline
 
 from toolchain import __version__
 from toolchain.devices.package import COMPONENT, PACKAGE
+
+pytest_plugins = ("android_fixtures",)
 
 DEMO = Path(__file__).parents[2] / "android_demo"
 SOURCES = DEMO / "app" / "src" / "main"

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from jvm_text import JvmText, Refused
 from transformers.utils.chat_template_utils import _compile_jinja_template
 
+pytest_plugins = ("android_fixtures",)
+
 COMMON: dict[str, Any] = {
     "deadline": None,
     "database": None,
@@ -317,6 +319,10 @@ PYTHON_ONLY = re.compile(r" at 0x|dict_(items|keys|values)\(|<built-in")
 """What Python says of objects that have no text of their own."""
 
 
+CONSTANT_SLICE = re.compile(r"\b(none|true|false|\d+)\[")
+"""Jinja's compiler works these out, and fails, also where they would never be reached."""
+
+
 @settings(max_examples=400, **COMMON)
 @given(expression=st.recursive(atoms(), grow, max_leaves=5))
 def test_random_expressions(jvm: JvmText, expression: str) -> None:
@@ -331,7 +337,8 @@ def test_random_expressions(jvm: JvmText, expression: str) -> None:
         known = ("not supported", "takes a slice of")  # of a constant, jinja's optimiser lets it be
         assert expected is None or any(word in str(refusal) for word in known), expression
     else:
-        assert text == expected, expression
+        folded = expected is None and CONSTANT_SLICE.search(expression)
+        assert folded or text == expected, expression
 
 
 PIECES = [

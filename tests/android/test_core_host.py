@@ -17,6 +17,8 @@ from runtime_py.chat import Conversation
 from runtime_py.engines import open_engine
 from runtime_py.schema import CheckReport, LaunchRecord, Manifest, Protocol, from_json
 
+pytest_plugins = ("android_fixtures",)
+
 PROTOCOL = Protocol(
     prompt_tokens=8, generated_tokens=6, depth=5, repetitions=3, warmup=1, sustained_s=0.5
 )

@@ -34,6 +34,8 @@ from runtime_py.schema import (
 from toolchain.profiling.stats import summarize
 from toolchain.profiling.validity import judge
 
+pytest_plugins = ("android_fixtures",)
+
 
 def test_the_java_tests_pass(jvm: Jvm) -> None:
     folder = jvm.classes / "core-test"

@@ -14,6 +14,8 @@ import pytest
 
 from runtime_py.bundle import open_bundle
 
+pytest_plugins = ("android_fixtures",)
+
 HERE = Path(__file__).parent / "pte"
 SOURCES = Path(__file__).parents[2] / "android_demo" / "engine-executorch" / "src" / "main" / "java"
 PIECE = 4

@@ -9,7 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from android_fixtures import OFFLINE, UNAVAILABLE
+from offline_build import OFFLINE, UNAVAILABLE
+
+pytest_plugins = ("android_fixtures",)
 
 STUBS = Path(__file__).parent / "stubs"
 

@@ -17,6 +17,8 @@ from runtime_py.bundle import open_bundle
 from runtime_py.check import check_bundle
 from runtime_py.schema import CheckReport, LaunchRecord, Protocol, from_json
 
+pytest_plugins = ("android_fixtures",)
+
 LAST_BITS = 1e-4
 """Both languages call the same library, but not with the same number of rows of logits."""
 

@@ -14,6 +14,8 @@ from jvm_text import JvmText, Refused
 from made_tokenizers import MADE, make
 from tokenizers import Tokenizer
 
+pytest_plugins = ("android_fixtures",)
+
 EMBEDDED = Path(__file__).parents[2] / "toolchain" / "embedded" / "model" / "tokenizer.json"
 COMMON: dict[str, Any] = {
     "deadline": None,

@@ -71,7 +71,8 @@ def test_4_bits_lose_no_more_than_torchaos_scales(
     # Each group: a fine search against one scale that is not rounded to bfloat16, which may
     # happen to lie between two that are tried.
     assert bool((mine <= theirs * 1.1 + EPSILON).all())
-    assert mine.sum() <= theirs.sum()
+    # One row of these is so much larger than the others that the sum is its error alone.
+    assert bool(((mine + EPSILON) / (theirs + EPSILON)).log().mean() < 0)
 
 
 @settings(max_examples=25, deadline=None)
