@@ -79,9 +79,12 @@ def when_it_runs(find: Callable[[], list[int]], act: Callable[[int], None]) -> I
     """Call `act` with the engine's process once `find` finds one and it had time to compute."""
 
     def wait_and_act() -> None:
-        wait_until(find)
-        time.sleep(1.0)
-        act(find()[-1])
+        engines: list[int] = []
+        while not engines:  # one that is gone by then was another's, or a launch before
+            wait_until(find)
+            time.sleep(1.0)
+            engines = find()
+        act(engines[-1])
 
     thread = threading.Thread(target=wait_and_act)
     thread.start()

@@ -125,8 +125,11 @@ def test_the_agent_binds_the_runner_and_sees_it_throttle(
         _write(pi, f"{cpu}/cpu0/cpufreq/scaling_governor", "powersave")
 
     try:
-        with open_device(pi.uri) as device, when_it_runs(_runners, change):
-            record = device.measure(embedded_bundle("executorch"), SUSTAINED)
+        with open_device(pi.uri) as device:
+            bundle = embedded_bundle("executorch")
+            device.prepare(bundle)  # builds the runner, where it is not there yet
+            with when_it_runs(_runners, change):
+                record = device.measure(bundle, SUSTAINED)
     finally:
         _write(pi, "run/throttled", "throttled=0x0")
         _write(pi, f"{cpu}/cpu0/cpufreq/scaling_governor", "ondemand")
