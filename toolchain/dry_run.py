@@ -142,6 +142,8 @@ def check_recipe(recipe: Recipe) -> None:
     """
     for settings in recipe.export:
         require_extra(settings.backend, f"export to {settings.backend}")
+    if recipe.validate_ is not None:
+        require_extra("evals", "validating")
     if recipe.profile is not None:
         require_causal(FAMILIES[plan_recipe(recipe).model_type], "profiling")
 

@@ -22,7 +22,6 @@ from toolchain.report.run import BASELINE, Outcome, RunResult
 from toolchain.report.write import write_run
 from toolchain.steps import StepLog
 from toolchain.store import sha256_file, source_sha256
-from toolchain.validation.gates import read_material
 from toolchain.validation.verdict import Verdict
 
 T = TypeVar("T")
@@ -38,6 +37,8 @@ def run_recipe(recipe: Recipe, out: Path, progress: Progress) -> RunResult:
     check_recipe(recipe)
     dense = open_checkpoint(recipe.model)
     if recipe.validate_ is not None:
+        from toolchain.validation.gates import read_material  # needs torch
+
         read_material(recipe.validate_, dense)
     line = Line(recipe, dense, out, StepLog(out, progress), progress)
 

@@ -67,8 +67,9 @@ def test_a_launch_says_what_an_agents_launch_says(
         assert seen.readings["governor"] == "ondemand"
         assert seen.readings["battery_percent"] == 81
         assert seen.readings["temperature_celsius"] == 41.5
-    assert isinstance(record.device["sampling_cores"].value, float)
-    assert record.device["other_work_cores"].value is not None
+    for name in ("sampling_cores", "other_work_cores"):
+        reading = record.device[name]  # a fast machine is done before the kernel's clock has ticked
+        assert isinstance(reading.value, float) or "too short" in reading.reason
 
 
 def test_memory_and_cold_loads_are_left_alone(
