@@ -102,7 +102,7 @@ def test_doctor_sees_a_weak_power_supply(pi: EmulatedDevice) -> None:
 
 
 def _runners() -> list[int]:
-    return engines("paredown-runner", ".cache/paredown")
+    return engines("paredown-runner.elf", ".cache/paredown")
 
 
 def _write(pi: EmulatedDevice, path: str, text: str) -> None:
