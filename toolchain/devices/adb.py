@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from toolchain.devices.answer import last_line
 from toolchain.errors import BadRequestError, MissingError, ParedownError
 
 ADB_S = 30.0
@@ -48,7 +49,7 @@ def adb_devices() -> list[AdbEntry]:
     """
     status, out = _adb([adb_program(), "devices", "-l"])
     if status != 0:
-        raise MissingError(f"adb lists no devices: {_last_line(out)}")
+        raise MissingError(f"adb lists no devices: {_complaint(out)}")
     entries = []
     for line in out.splitlines():
         match = re.match(r"(\S+)\s+(no permissions|\w+)\b(.*)", line)
@@ -83,7 +84,7 @@ class AdbShell:
     def explain(self, said: str) -> ParedownError:
         """See `toolchain.devices.shell.Shell`."""
         return MissingError(
-            f"the connection to {self.uri} broke: {_last_line(said)}",
+            f"the connection to {self.uri} broke: {_complaint(said)}",
             "is it still plugged in? run again: what was pushed is not pushed twice",
         )
 
@@ -127,6 +128,5 @@ def _adb(command: list[str]) -> tuple[int, str]:
     return done.returncode, done.stdout.decode("utf-8", "replace")
 
 
-def _last_line(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+def _complaint(said: str) -> str:
+    return last_line(said).removeprefix("error: ") or "it said nothing"

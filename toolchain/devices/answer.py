@@ -31,6 +31,11 @@ def answered(status: int, stdout: str) -> bool:
     return status == EXIT_OK or (status == EXIT_HOLD and bool(stdout.strip()))
 
 
+def last_line(said: str) -> str:
+    """The last line with words in what a program said; empty where it said nothing."""
+    return next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "")
+
+
 def failure(who: str, status: int, stderr: str, hint: str = "") -> ParedownError:
     """The process's own one-line error, or how it crashed and the last line that it said.
 
@@ -40,8 +45,7 @@ def failure(who: str, status: int, stderr: str, hint: str = "") -> ParedownError
         stderr: what it said.
         hint: what else is known, such as the kernel's log.
     """
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    last = lines[-1] if lines else "it said nothing"
+    last = last_line(stderr) or "it said nothing"
     prefix = next((prefix for prefix in _PREFIXES if last.startswith(prefix)), None)
     if status in _AGENT_ERRORS and prefix:
         return _AGENT_ERRORS[status](last.removeprefix(prefix))

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import toolchain
+from toolchain.devices.answer import last_line
 from toolchain.errors import MissingError
 from toolchain.progress import Progress
 
@@ -53,6 +54,5 @@ def _build() -> None:
     except subprocess.TimeoutExpired:
         raise MissingError(f"the app was not built within {BUILD_S:g} s", WITH_GRADLE) from None
     if done.returncode != 0 or not OFFLINE_APK.is_file():
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        reason = lines[-1] if lines else f"exit status {done.returncode}"
+        reason = last_line(done.stderr) or f"exit status {done.returncode}"
         raise MissingError(f"the app cannot be built here: {reason}", WITH_GRADLE)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from toolchain import __version__
+from toolchain.devices.answer import last_line
 from toolchain.devices.place import Place, look_around
 from toolchain.devices.push import Item
 from toolchain.devices.session import Session
@@ -163,9 +164,8 @@ def refusal(uri: str, said: str) -> ParedownError:
         if code is not None and part in code[1]:
             way_out = hint.format(serial=uri.partition(":")[2])
             return MissingError(f"{uri} does not install the app: {reason} ({code[1]})", way_out)
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
     return MissingError(
-        f"{uri} does not install the app: {lines[-1] if lines else 'it gave no reason'}",
+        f"{uri} does not install the app: {last_line(said) or 'it gave no reason'}",
         "look at its screen: it may ask for consent",
     )
 

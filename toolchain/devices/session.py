@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import IO
 
@@ -95,15 +96,8 @@ class Session:
         Raises:
             MissingError: the device went away.
         """
-        self._require_guard()
-        limits = [str(max(1, round(deadline_s))), str(BEAT_S)]
-        stream = Stream(self._shell, "watch", [self.run_folder, *limits, *arguments])
-        self._engines.add(stream)
-        try:
-            with closing_stream(stream):
-                return watch(stream, deadline_s)
-        finally:
-            self._engines.discard(stream)
+        with self._engine("watch", arguments, deadline_s) as stream:
+            return watch(stream, deadline_s)
 
     def beside(self, name: str, arguments: Sequence[str]) -> Stream:
         """Start `scripts/NAME.sh` in the run's folder, beside an engine; close it.
@@ -124,15 +118,8 @@ class Session:
         Raises:
             MissingError: the device went away.
         """
-        self._require_guard()
-        limits = [str(max(1, round(deadline_s))), str(BEAT_S)]
-        stream = Stream(self._shell, "talk", [self.run_folder, *limits, *arguments])
-        self._engines.add(stream)
-        try:
-            with closing_stream(stream):
-                return listen(stream, deadline_s, hear)
-        finally:
-            self._engines.discard(stream)
+        with self._engine("talk", arguments, deadline_s) as stream:
+            return listen(stream, deadline_s, hear)
 
     def close(self, keep: bool) -> None:
         """Stop engines of other threads, take away what was brought, let the device go."""
@@ -140,6 +127,19 @@ class Session:
             stream.close()
         self._store.clean(keep)
         self._guard.close()
+
+    @contextlib.contextmanager
+    def _engine(self, script: str, arguments: Sequence[str], deadline_s: float) -> Iterator[Stream]:
+        """An engine that one of the tending scripts runs; `close` stops it from another thread."""
+        self._require_guard()
+        limits = [str(max(1, round(deadline_s))), str(BEAT_S)]
+        stream = Stream(self._shell, script, [self.run_folder, *limits, *arguments])
+        self._engines.add(stream)
+        try:
+            with closing_stream(stream):
+                yield stream
+        finally:
+            self._engines.discard(stream)
 
     def _require_guard(self) -> None:
         if not self._guard.alive():

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from toolchain.devices.answer import last_line
 from toolchain.errors import BadRequestError, MissingError, ParedownError
 
 CONNECT_S = 15
@@ -123,10 +124,9 @@ class SshShell:
                 return MissingError(
                     f"cannot reach {self.uri}: {reason}", hint.format(host=host, target=target)
                 )
-        lines = [line.strip() for line in said.splitlines() if line.strip()]
-        last = f": {lines[-1]}" if lines else ""
+        last = last_line(said)
         return MissingError(
-            f"the connection to {self.uri} broke{last}",
+            f"the connection to {self.uri} broke{last and ': '}{last}",
             "is the device still there? run again: what was pushed is not pushed twice",
         )
 

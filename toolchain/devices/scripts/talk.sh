@@ -1,11 +1,6 @@
 # talk FOLDER DEADLINE BEAT COMMAND...: run COMMAND in FOLDER and say its lines while they come, as
 # "@out LINE." (the point ends it, spaces before it count); "@beat" every BEAT seconds; at last
 # "@end STATUS", or "@end late". It dies as under watch.sh.
-folder=$1 deadline=$2 beat=$3
-shift 3
-cd "$folder" || exit 125
-exec 3<&0
-rm -f late
 session=
 command -v setsid >/dev/null 2>&1 && session=setsid
 # shellcheck disable=SC2016,SC2086 # the inner shell's variables; a word or none

@@ -1,11 +1,6 @@
 # watch FOLDER DEADLINE BEAT COMMAND...: run one engine in FOLDER and never outlive its host.
 # Says "@beat" every BEAT seconds and at last "@end STATUS OUT_BYTES ERR_BYTES" and both outputs.
 # The engine dies after DEADLINE seconds, and when standard input ends: then the host is gone.
-folder=$1 deadline=$2 beat=$3
-shift 3
-cd "$folder" || exit 125
-exec 3<&0
-rm -f late
 if command -v setsid >/dev/null 2>&1; then
   setsid "$@" >out 2>err </dev/null 3<&- &
 else
