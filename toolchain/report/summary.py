@@ -183,8 +183,13 @@ def _add_baselines(runs: list[Json], beside: list[Json]) -> None:
     dense = [(run, bundle) for run, bundle in bundles if _is_dense(bundle)]
     for run in runs:
         for bundle in run["bundles"]:
-            same = [(r, d) for r, d in dense if not _is_dense(bundle) and _same_kind(bundle, d)]
-            bundle["baseline"] = _against(bundle, same[0][1], same[0][0]["name"]) if same else None
+            bundle["baseline"] = None if _is_dense(bundle) else _baseline(bundle, dense)
+
+
+def _baseline(bundle: Json, dense: list[tuple[Json, Json]]) -> Json | None:
+    """A pruned bundle against the first of its kind in `dense`, pairs of run and bundle."""
+    same = ((run, other) for run, other in dense if _same_kind(bundle, other))
+    return next((_against(bundle, other, run["name"]) for run, other in same), None)
 
 
 def _is_dense(bundle: Json) -> bool:
