@@ -47,7 +47,7 @@ from toolchain.store import write_text
 
 RAW = ROOT / "benchmarks" / "results" / "export_speed.jsonl"
 PAGE = ROOT / "docs" / "benchmarks" / "export_speed.md"
-ROUNDS = 3
+ROUNDS = 5
 THREADS = (1, 2)
 SIZES_AT_TWO_THREADS = ("dense", "pruned35")
 """Two threads are measured at these alone, to have time for more rounds."""

@@ -8,7 +8,6 @@ import importlib
 import json
 import random
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
@@ -284,9 +283,9 @@ def _record(
     drift_ns: list[int] | None = None,
     extra: dict[str, Reading] | None = None,
 ) -> LaunchRecord:
-    device = launch_facts(trace) | (extra or {})
+    device = sensors.read_all() | (extra or {})
     device["timer_overhead_ns"] = Reading(timer_overhead_ns(launch.clock))
-    return LaunchRecord(
+    record = LaunchRecord(
         load_ns=engine.load_ns,
         samples=samples,
         peak_rss_bytes=sensors.peak_rss_bytes(),
@@ -297,16 +296,20 @@ def _record(
         trace=trace,
         drift_ns=drift_ns or [],
     )
+    return with_energy(record)
 
 
-def launch_facts(
-    trace: Sequence[Snapshot], source: sensors.Source = sensors.HERE
-) -> dict[str, Reading]:
-    """Every sensor now, and the energy of the launch that `trace` is of."""
-    facts = sensors.read_all(source)
-    if len(trace) > 1:
-        facts["launch_energy_joules"] = power.joules(trace, power.rapl_range_joules(source))
-    return facts
+def with_energy(record: LaunchRecord, source: sensors.Source = sensors.HERE) -> LaunchRecord:
+    """`record` and `launch_energy_joules`: what its repetitions took, where its trace has a meter.
+
+    Looks from outside also see the engine load and warm up: that is left out.
+    """
+    if len(record.trace) < 2 or not record.samples:
+        return record
+    last = record.samples[-1]
+    end_ns = last.start_ns + last.ttft_ns + sum(last.token_ns)
+    energy = power.joules(record.trace, power.rapl_range_joules(source), (0, end_ns))
+    return dataclasses.replace(record, device=record.device | {"launch_energy_joules": energy})
 
 
 def _import_packages(manifest: Manifest) -> None:

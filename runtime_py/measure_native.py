@@ -16,7 +16,7 @@ from pathlib import Path
 
 from runtime_py import native, sensors
 from runtime_py.errors import BrokenBundleError, InvalidMeasurementError
-from runtime_py.measure import SAMPLING_NS, check_protocol, launch_facts, workload
+from runtime_py.measure import SAMPLING_NS, check_protocol, with_energy, workload
 from runtime_py.schema import LaunchRecord, Manifest, Protocol, Snapshot
 
 
@@ -54,8 +54,8 @@ def measure_native(
         traced = protocol.phase in ("time", "sustained")
         output = _output(command, Path(folder), sample if traced else None)
     sample()
-    facts = launch_facts(trace) | {"other_work_cores": others.cores(), "cpu_affinity": affinity}
-    return native.launch_record(output, facts, protocol.phase, trace)
+    facts = sensors.read_all() | {"other_work_cores": others.cores(), "cpu_affinity": affinity}
+    return with_energy(native.launch_record(output, facts, protocol.phase, trace))
 
 
 def _output(command: list[str], folder: Path, look: Callable[[], None] | None) -> str:

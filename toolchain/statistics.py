@@ -73,18 +73,27 @@ def cluster_mean(sums: Sequence[float], counts: Sequence[int]) -> MeanEstimate:
     return MeanEstimate(mean, math.sqrt(squares) / total, _satterthwaite(counts))
 
 
-def cluster_skewness(sums: Sequence[float], counts: Sequence[int]) -> float:
-    """Skewness of the residuals S_i - mean·n_i of `cluster_mean`; 0 where they are all zero."""
+@dataclass(frozen=True)
+class Shape:
+    """Standardised third and fourth moment of a distribution."""
+
+    skewness: float
+    kurtosis: float
+    """3 for a normal distribution; more where few values are far away."""
+
+
+def cluster_shape(sums: Sequence[float], counts: Sequence[int]) -> Shape:
+    """Shape of the residuals S_i - mean·n_i of `cluster_mean`; a normal's where all are zero."""
     clusters = len(sums)
     mean = math.fsum(sums) / sum(counts)
     residuals = [s - mean * n for s, n in zip(sums, counts, strict=True)]
     largest = max(map(abs, residuals))
     if largest == 0:
-        return 0.0
+        return Shape(0.0, 3.0)
     scaled = [r / largest for r in residuals]  # the cube of a small number may underflow
-    variance = math.fsum(r * r for r in scaled) / clusters
-    cubes = math.fsum(r * r * r for r in scaled) / clusters
-    return clusters / (clusters - 1) * cubes / (variance * math.sqrt(variance))
+    variance, cubes, fourths = (math.fsum(r**k for r in scaled) / clusters for k in (2, 3, 4))
+    skewness = clusters / (clusters - 1) * cubes / (variance * math.sqrt(variance))
+    return Shape(skewness, fourths / variance**2)
 
 
 def _satterthwaite(counts: Sequence[int]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 from runtime_py.schema import Reading, Snapshot
@@ -63,23 +64,50 @@ def battery_watts(source: Source) -> Reading:
     return Reading(None, "no power meter: no RAPL, no Pi 5 power controller, no battery in use")
 
 
-def joules(trace: Sequence[Snapshot], range_joules: float | None = None) -> Reading:
-    """Energy between the first and the last snapshot.
+def joules(
+    trace: Sequence[Snapshot],
+    range_joules: float | None = None,
+    window: tuple[float, float] = (-math.inf, math.inf),
+) -> Reading:
+    """Energy from the first to the last snapshot, or of the part of it that lies in a window.
 
     From the counter where there is one (less than one full range long), else power over time by
-    the trapezoidal rule.
+    the trapezoidal rule. Between two readings the power is taken as even, or as changing evenly;
+    readings of power none of which is in the window say nothing about it.
+
+    Args:
+        trace: snapshots in the order of their time.
+        range_joules: where the counter starts again at 0.
+        window: nanoseconds on the trace's clock.
     """
-    counts = [c for s in trace if isinstance(c := s.readings.get(COUNTER), float)]
+    readings = [(s.at_ns, s.readings) for s in trace]
+    counts = [(at, c) for at, r in readings if isinstance(c := r.get(COUNTER), float)]
     if len(counts) > 1:
-        steps = [b - a for a, b in itertools.pairwise(counts)]
-        if all(step >= 0 for step in steps):
-            return Reading(sum(steps))
-        if range_joules is None:
+        steps = [b[1] - a[1] for a, b in itertools.pairwise(counts)]
+        if range_joules is None and any(step < 0 for step in steps):
             return Reading(None, "the energy counter started again during the launch")
-        return Reading(sum(step if step >= 0 else step + range_joules for step in steps))
-    points = [(s.at_ns / NS_PER_S, s.readings.get(POWER)) for s in trace]
-    known = [(at, watts) for at, watts in points if isinstance(watts, float)]
+        used = [step if step >= 0 else step + (range_joules or 0) for step in steps]
+        shares = (_share(a[0], b[0], window) for a, b in itertools.pairwise(counts))
+        return Reading(sum(step * share for step, share in zip(used, shares, strict=True)))
+    known = [(at, watts) for at, r in readings if isinstance(watts := r.get(POWER), float)]
     if len(known) < 2:
         return Reading(None, "no energy meter, or fewer than two readings of it")
-    areas = ((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in itertools.pairwise(known))
-    return Reading(sum(areas))
+    if not any(window[0] <= at <= window[1] for at, _ in known):
+        return Reading(None, "the power was not read during the repetitions")
+    return Reading(sum(_area(a, b, window) for a, b in itertools.pairwise(known)))
+
+
+def _share(start: float, end: float, window: tuple[float, float]) -> float:
+    """How much of the time from `start` to `end` lies in the window; all of no time if it does."""
+    inside = min(end, window[1]) - max(start, window[0])
+    return max(0.0, inside / (end - start)) if end > start else float(inside >= 0)
+
+
+def _area(a: tuple[float, float], b: tuple[float, float], window: tuple[float, float]) -> float:
+    """Joules between two points (nanoseconds, watts), of the part that lies in the window."""
+    share = _share(a[0], b[0], window)
+    if not share or a[0] == b[0]:
+        return 0.0
+    middle = (max(a[0], window[0]) + min(b[0], window[1])) / 2
+    watts = a[1] + (b[1] - a[1]) * (middle - a[0]) / (b[0] - a[0])
+    return watts * share * (b[0] - a[0]) / NS_PER_S

@@ -89,10 +89,10 @@ def test_a_quiet_phone(phone: EmulatedDevice, embedded_bundle: ExportEmbedded) -
         records = [device.measure(bundle, FEW), device.measure(bundle, SUSTAINED)]
     sustained = records[1]
     inside = [seen for seen in sustained.trace if 0 < seen.at_ns < 7e9]
-    assert len(inside) >= 2, "looked at while it ran"
+    assert inside, "looked at while it ran; how often depends on how long a look takes"
     cost = sustained.device["sampling_cores"].value
     assert isinstance(cost, float)
-    assert 0 < cost < 0.05, "of one core; a hundredth on a machine that does nothing else"
+    assert 0 <= cost < 0.05, "of one core; a hundredth where nothing else runs, 0 ticks if fast"
     # Whatever this machine does beside the test: the phone's own sensors saw nothing.
     about = ("throttled", "governor", "frequency", "battery", "thermal", "swapped", "jumped")
     reasons = [r for r in judge(records, 1)[1] if any(word in r for word in about)]

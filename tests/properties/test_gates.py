@@ -11,7 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from runtime_py.schema import dumps, loads
-from toolchain.statistics import cluster_mean
+from toolchain.statistics import MeanEstimate, Shape, cluster_mean
 from toolchain.validation.margins import parse_margins
 from toolchain.validation.noninferiority import documents_needed, non_inferiority
 from toolchain.validation.quality import quality_gate
@@ -128,17 +128,37 @@ def test_the_order_of_documents_does_not_matter(
 
 
 @NO_DEADLINE
-@given(st.floats(1e-4, 1), st.floats(1e-6, 1), st.integers(2, 500), ALPHA)
+@given(
+    st.floats(1e-4, 1),
+    st.sampled_from([1, -1]),
+    st.floats(1e-6, 1),
+    st.floats(-2, 2),
+    st.floats(0, 9),
+    st.integers(2, 500),
+    ALPHA,
+)
 def test_documents_needed_is_the_smallest_number_that_settles(
-    gap: float, standard_error: float, documents: int, alpha: float
+    gap: float,
+    side: int,
+    standard_error: float,
+    skewness: float,
+    more_kurtosis: float,
+    documents: int,
+    alpha: float,
 ) -> None:
-    from scipy.stats import t
+    from scipy.stats import norm, t
+
+    kurtosis = 1 + skewness**2 + more_kurtosis
+    g, z = max(0.0, side * skewness), norm.ppf(0.95)
 
     def settles(count: int) -> bool:
-        quantiles = t.ppf(1 - alpha, count - 1) + t.ppf(0.95, count - 1)
-        return bool(quantiles * standard_error * math.sqrt(documents / count) <= gap)
+        q = t.ppf(1 - alpha, count - 1)
+        v = 1 + q * g / count**0.5 + (kurtosis - 1) / 4 * (q**2 / count + (q + z) ** 2 / documents)
+        standard_errors = q + (1 + 2 * q**2) / 6 * g / count**0.5 + z * v**0.5
+        return bool(standard_errors * standard_error * math.sqrt(documents / count) <= gap)
 
-    needed = documents_needed(gap, standard_error, documents, alpha)
+    pilot, shape = MeanEstimate(0.0, standard_error, documents - 1), Shape(skewness, kurtosis)
+    needed = documents_needed(side * gap, pilot, shape, documents, alpha)
     if needed is None:
         assert not settles(10**8)
     else:

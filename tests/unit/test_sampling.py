@@ -90,7 +90,9 @@ def test_the_script_looks_until_its_input_ends(tmp_path: Path) -> None:
     value = tmp_path / "scaling_governor"
     value.write_text("ondemand\n")
     (tmp_path / "two words").write_text("not for us\n")
-    commands = ["echo,said,this", "false", "no-such-command,x"]
+    busy = tmp_path / "busy at the end"  # many ticks of the kernel's clock, as `times` counts
+    busy.write_text('grep -q powersave "$1" && head -c 1000000000 /dev/zero | wc -c >/dev/null\n')
+    commands = ["echo,said,this", "false", "no-such-command,x", f"sh,{busy},{value}"]
     patterns = ["/proc/stat", "/proc/vmstat", f"{tmp_path}/scaling_*", f"{tmp_path}/none*"]
     stream = Stream(LocalShell(), "sample", [str(tmp_path), "1", *patterns, "--", *commands])
     try:

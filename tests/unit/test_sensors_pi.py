@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime_py import sensors
-from runtime_py.schema import Reading, Snapshot
-from runtime_py.sensors import pi, power
+from runtime_py.sensors import pi
 from runtime_py.sensors.source import LocalSource
 
 PMIC = """\
@@ -103,54 +102,3 @@ def test_bits_now_and_since_boot_are_told_apart(now: int, since: int) -> None:
 @given(text=st.text(max_size=40))
 def test_any_text_is_parsed_or_refused(parse: Callable[[str], object], text: str) -> None:
     assert parse(text) is None or "=" in text
-
-
-def _rapl(root: Path, name: str, microjoules: int) -> None:
-    package = root / "sys/class/powercap" / name
-    package.mkdir(parents=True, exist_ok=True)
-    (package / "energy_uj").write_text(f"{microjoules}\n")
-    (package / "max_energy_range_uj").write_text("262143328850\n")
-
-
-def test_rapl_counts_packages_not_their_parts(tmp_path: Path) -> None:
-    _rapl(tmp_path, "intel-rapl:0", 5_000_000)
-    _rapl(tmp_path, "intel-rapl:0:0", 3_000_000)
-    source = _source(tmp_path, {})
-    readings = power.moving(source)
-    assert readings["energy_counter_joules"].value == pytest.approx(5.0)
-    assert readings["power_watts"].value is None
-    assert power.rapl_range_joules(source) == pytest.approx(262143.32885)
-
-
-def test_a_counter_that_only_root_may_read(tmp_path: Path) -> None:
-    (tmp_path / "sys/class/powercap/intel-rapl:0").mkdir(parents=True)
-    reading = power.rapl_joules(_source(tmp_path, {}))
-    assert reading.value is None
-    assert "may not be read" in reading.reason
-
-
-def test_a_battery_is_a_meter_while_it_discharges(tmp_path: Path) -> None:
-    battery = tmp_path / "sys/class/power_supply/BAT0"
-    battery.mkdir(parents=True)
-    (battery / "status").write_text("Discharging\n")
-    (battery / "current_now").write_text("-1500000\n")
-    (battery / "voltage_now").write_text("4000000\n")
-    assert power.battery_watts(_source(tmp_path, {})).value == pytest.approx(6.0)
-    (battery / "status").write_text("Charging\n")
-    assert power.battery_watts(_source(tmp_path, {})).value is None
-
-
-def _counter(*joules: float) -> list[Snapshot]:
-    return [Snapshot(i, {power.COUNTER: value}) for i, value in enumerate(joules)]
-
-
-def test_energy_of_a_launch() -> None:
-    assert power.joules(_counter(10.0, 12.0, 15.5)).value == 5.5
-    assert power.joules(_counter(98.0, 3.0), range_joules=100.0).value == 5.0
-    assert "started again" in power.joules(_counter(98.0, 3.0)).reason
-    seconds = 10**9
-    steady = [Snapshot(i * seconds, {power.POWER: watts}) for i, watts in enumerate((2.0, 4.0))]
-    assert power.joules(steady).value == 3.0
-    assert power.joules([Snapshot(0, {})]) == Reading(
-        None, "no energy meter, or fewer than two readings of it"
-    )

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from runtime_py import native
-from runtime_py.measure import launch_facts, workload
+from runtime_py import native, sensors
+from runtime_py.measure import with_energy, workload
 from runtime_py.schema import (
     CheckReport,
     LaunchRecord,
@@ -177,10 +177,12 @@ class RemoteDevice(HeldDevice[_Ready]):
         with contextlib.closing(Sampler(self._session, self.place.arch)) as sampler:
             out = self._run("the runner", command, deadline_s)
             looks = sampler.finish()
-        facts = launch_facts(looks.trace, read_device(self._shell, self.place.arch))
+        source = read_device(self._shell, self.place.arch)
+        facts = sensors.read_all(source)
         record = native.launch_record(out, facts, protocol.phase, looks.trace)
         seen = looks.facts(native.engine_cpu_s(record))
-        return dataclasses.replace(record, device=record.device | seen)
+        record = dataclasses.replace(record, device=record.device | seen)
+        return with_energy(record, source)
 
     @cached_property
     def _cores(self) -> list[topology.Core]:

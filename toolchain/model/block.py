@@ -79,7 +79,7 @@ class Block:
             lambda _, inputs: seen.append(inputs[0])
         )
         try:
-            output = self._run(layer, hidden)
+            output = self.output(layer, hidden)
         finally:
             handle.remove()
         return seen[0], output
@@ -92,7 +92,7 @@ class Block:
 
         handle = layer.get_submodule(self.projection_name).register_forward_pre_hook(stop)
         try:
-            self._run(layer, hidden)
+            self.output(layer, hidden)
         except _ReachedError as reached:
             return reached.inputs
         finally:
@@ -113,9 +113,10 @@ class Block:
 
     def apply(self, layer: nn.Module, hidden: Tensor) -> Tensor:
         """The residual stream after this block."""
-        return self.join(layer, hidden, self._run(layer, hidden))
+        return self.join(layer, hidden, self.output(layer, hidden))
 
-    def _run(self, layer: nn.Module, hidden: Tensor) -> Tensor:
+    def output(self, layer: nn.Module, hidden: Tensor) -> Tensor:
+        """Output [b, t, m] of the projection (bias included) at `hidden`."""
         normed = self._normed(layer, self._norm, hidden)
         with exact_matmul():
             if self.part == ATTENTION:

@@ -100,9 +100,9 @@ def _tuning(spec: ModelSpec, settings: PruneSettings) -> int:
 
 
 def _hidden_states(spec: ModelSpec, settings: PruneSettings) -> float:
-    """Both streams of the calibration text, and those and the dense end of the held-out text."""
+    """Both streams of the calibration text; the held-out text's pruned one and its dense end."""
     stream = settings.samples * settings.seq_len * spec.hidden_size * FLOAT_BYTES
-    calibration, held_out = _STREAMS * stream, _STREAMS * stream * _HELD_OUT_SHARE
+    calibration, held_out = _STREAMS * stream, stream * _HELD_OUT_SHARE
     if settings.max_memory is not None:
         most = parse_size(settings.max_memory)
         calibration, held_out = min(calibration, most), min(held_out, most)

@@ -18,7 +18,7 @@ from toolchain.model.block import Block
 from toolchain.model.compact import ATTENTION, cut, expand, read_projection, unit_width
 from toolchain.pruning.allocate import Place, Pool
 from toolchain.pruning.flow import DENSE, PRUNED, advance_
-from toolchain.pruning.step import NONE, as_stored, candidates, choose_units, collect
+from toolchain.pruning.step import NONE, as_stored, candidates, choose_units, collect_
 from toolchain.pruning.stream import Method
 from toolchain.pruning.workbench import Tensors, Workbench
 
@@ -79,14 +79,16 @@ class Sensitivity:
                 layer = bench.dense_layer(index)
                 tensors = bench.source.layer_tensors(index)
                 for block in bench.blocks:
-                    if (index, block.part) in pools:
-                        statistics = collect(block, layer, self._calibration, bench.device)
+                    moving = self._held_out
+                    if (index, block.part) not in pools:
+                        moving = [*self._calibration, *self._held_out]
+                    else:
+                        statistics = collect_(block, layer, self._calibration, bench.device)
                         weight = read_projection(tensors, bench.source.family, block.part).float()
                         shape = bench.source.spec.layers[index]
                         place = (index, block.part)
                         yield _Part(place, block, tensors, shape, statistics, weight)
-                    for batches in (self._calibration, self._held_out):
-                        advance_(batches, block, {DENSE: layer}, bench.device)
+                    advance_(moving, block, {DENSE: layer}, bench.device)
                     for batch in self._calibration:
                         batch.hidden[PRUNED] = batch.hidden[DENSE]
                 task.advance()

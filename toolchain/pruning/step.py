@@ -40,7 +40,7 @@ class Decision:
     notes: list[str] = field(default_factory=list)
 
 
-def collect(
+def collect_(
     block: Block,
     layer: nn.Module,
     batches: Sequence[Batch],
@@ -49,7 +49,8 @@ def collect(
 ) -> ProjectionStatistics:
     """Statistics of the block's projection on the calibration text, float32 on the CPU.
 
-    Inputs are those after the pruned prefix, targets the outputs in the dense model.
+    Inputs are those after the pruned prefix, targets the outputs in the dense model, whose stream
+    is past the block afterwards: what was computed for the targets is not computed again.
 
     Args:
         block: attention or MLP.
@@ -65,9 +66,9 @@ def collect(
     for batch in batches:
         pruned, dense = batch.hidden[PRUNED].to(device), batch.hidden[DENSE].to(device)
         inputs = block.inputs(layer, pruned)
-        _, target = block.branch(layer, dense)
-        if projection.bias is not None:
-            target = target - projection.bias
+        output = block.output(layer, dense)
+        batch.hidden[DENSE] = block.join(layer, dense, output).cpu()
+        target = output if projection.bias is None else output - projection.bias
         drift = scale * dense - pruned
         statistics.update_(inputs, output_scale * target, drift, batch.mask.to(device))
     return statistics.on_cpu()

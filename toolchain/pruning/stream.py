@@ -41,7 +41,7 @@ from toolchain.pruning.step import (
     as_stored,
     candidates,
     choose_units,
-    collect,
+    collect_,
 )
 from toolchain.pruning.structure import Structure
 from toolchain.pruning.workbench import Tensors, Workbench
@@ -95,9 +95,9 @@ class Pruner:
         self._method = method
         self._finished = finished
         self._judge = bench.judge(structure)
-        streams = [DENSE, PRUNED]
-        self._calibration = bench.batches(bench.samples.training[:samples], streams)
-        self._held_out = bench.batches(bench.samples.held_out, streams, "held-out")
+        training = bench.samples.training[:samples]
+        self._calibration = bench.batches(training, [DENSE, PRUNED])
+        self._held_out = bench.batches(bench.samples.held_out, [PRUNED], "held-out")
 
     def run(self, progress: Progress, description: str) -> list[FinishedLayer]:
         """Prune every layer that stays, or replay it where it is finished.
@@ -117,7 +117,7 @@ class Pruner:
                     layers.append(replace(layer, tensors={}))  # never the whole model in memory
                     del layer
                 else:
-                    self._advance_({DENSE: bench.dense_layer(index)})
+                    bench.through_(self._calibration, DENSE, bench.dense_layer(index))
                 task.advance()
         return layers
 
@@ -130,8 +130,10 @@ class Pruner:
     def _layer(self, place: int, index: int) -> FinishedLayer:
         if self._finished is not None and self._finished.has(index):
             layer = self._finished.load(index)
-            dense = self._bench.dense_layer(index)
-            self._advance_({DENSE: dense, PRUNED: self._module(index, layer.tensors)})
+            self._bench.through_(self._calibration, DENSE, self._bench.dense_layer(index))
+            pruned = self._module(index, layer.tensors)
+            for block in self._bench.blocks:
+                self._advance_(block, pruned)
             return layer
         layer = self._prune_layer(place, index)
         if self._finished is not None:
@@ -148,9 +150,7 @@ class Pruner:
             tensors, units, decision = self._step(_Step(place, index, block), tensors)
             kept[block.part] = units
             decisions.append(decision)
-            dense = self._bench.dense_layer(index)
-            self._advance_({DENSE: dense, PRUNED: self._module(index, tensors)}, block)
-            del dense  # a layer in float32 that nobody needs while the next projection is solved
+            self._advance_(block, self._module(index, tensors))
         return FinishedLayer(tensors, Kept(*(kept[part] for part in PARTS)), decisions)
 
     def _whole(self, step: _Step) -> nn.Module:
@@ -162,24 +162,28 @@ class Pruner:
     def _module(self, index: int, tensors: Tensors) -> nn.Module:
         return self._bench.source.layer_from(index, tensors, self._bench.device)
 
-    def _advance_(self, layers: dict[str, nn.Module], block: Block | None = None) -> None:
-        for each in self._bench.blocks if block is None else [block]:
-            for batches in (self._calibration, self._held_out):
-                advance_(batches, each, layers, self._bench.device)
+    def _advance_(self, block: Block, layer: nn.Module) -> None:
+        """Move the pruned stream through a block of `layer`."""
+        batches = [*self._calibration, *self._held_out]
+        advance_(batches, block, {PRUNED: layer}, self._bench.device)
 
     def _step(self, step: _Step, tensors: Tensors) -> tuple[Tensors, Tensor, Decision]:
-        """Prune and recover one block: the layer's new tensors, the kept units, the record."""
+        """Prune and recover one block: the layer's new tensors, the kept units, the record.
+
+        The dense stream is past the block afterwards.
+        """
         part, bench = step.block.part, self._bench
         family = bench.source.family
         shape, after = bench.source.spec.layers[step.index], self._structure.spec.layers[step.place]
         before, count = unit_count(shape, part), unit_count(after, part)
         scale = self._structure.scales[step.place]
+        dense = bench.dense_layer(step.index)
         if count == before and not self._repairs(step):
+            advance_(self._calibration, step.block, {DENSE: dense}, bench.device)
             note = "every unit stays; nothing to recover"
             decision = Decision(step.index, part, count, before, NONE, notes=[note])
             return tensors, torch.arange(before), decision
-        dense = bench.dense_layer(step.index)
-        statistics = collect(step.block, dense, self._calibration, bench.device, scale)
+        statistics = collect_(step.block, dense, self._calibration, bench.device, scale)
         del dense
         return_freed_memory()
         weight = read_projection(tensors, family, part).float()

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
-from toolchain.statistics import MeanEstimate, cluster_mean, cluster_skewness, t_quantile
+from toolchain.statistics import MeanEstimate, Shape, cluster_mean, cluster_shape, t_quantile
 from toolchain.validation.verdict import FAIL, INCONCLUSIVE, PASS
 
 POWER = 0.95
@@ -51,11 +52,11 @@ def non_inferiority(
     """Test a ratio of perplexities against 1 + margin, with documents as clusters.
 
     With d_t = NLL_artifact - NLL_dense and S_i its sum over document i's n_i tokens, δ and SE are
-    `cluster_mean`'s and g is `cluster_skewness`. The bounds are δ ± t·SE, widened on the side of
-    the longer tail by (1 + 2t²)/6·|g|/sqrt(m)·SE: where few documents bear most of the damage, a
-    sample that misses them looks good and sure of it (Johnson, JASA 73:536, 1978; the allowance is
-    only ever added, never taken). PASS if the upper bound <= ln(1 + margin); FAIL if the lower one
-    exceeds it; else INCONCLUSIVE.
+    `cluster_mean`'s and g is the skewness in `cluster_shape`. The bounds are δ ± t·SE, widened on
+    the side of the longer tail by (1 + 2t²)/6·|g|/sqrt(m)·SE: where few documents bear most of the
+    damage, a sample that misses them looks good and sure of it (Johnson, JASA 73:536, 1978; the
+    allowance is only ever added, never taken). PASS if the upper bound <= ln(1 + margin); FAIL if
+    the lower one exceeds it; else INCONCLUSIVE.
 
     Args:
         differences: S_i in nats, finite.
@@ -68,15 +69,15 @@ def non_inferiority(
     """
     difference = cluster_mean(differences, counts)
     limit = math.log1p(margin)
-    lower, upper = bounds(difference, cluster_skewness(differences, counts), len(counts), alpha)
+    shape = cluster_shape(differences, counts)
+    lower, upper = bounds(difference, shape.skewness, len(counts), alpha)
     outcome, needed = INCONCLUSIVE, None
     if upper <= limit:
         outcome = PASS
     elif lower > limit:
         outcome = FAIL
     else:
-        gap = abs(limit - difference.mean)
-        needed = documents_needed(gap, difference.standard_error, len(counts), alpha)
+        needed = documents_needed(limit - difference.mean, difference, shape, len(counts), alpha)
     return NonInferiority(difference, lower, upper, limit, outcome, needed)
 
 
@@ -85,10 +86,15 @@ def bounds(
 ) -> tuple[float, float]:
     """One-sided bounds at level 1 - alpha each, as `non_inferiority` describes them."""
     t = t_quantile(1 - alpha, estimate.degrees_of_freedom)
-    allowance = (1 + 2 * t * t) / 6 * skewness / math.sqrt(clusters)
+    allowance = _allowance(t, skewness, clusters)
     reach = estimate.standard_error
     lower = estimate.mean - reach * (t + max(0.0, -allowance))
     return lower, estimate.mean + reach * (t + max(0.0, allowance))
+
+
+def _allowance(t: float, skewness: float, clusters: int) -> float:
+    """Johnson's term for a skewed mean, in standard errors."""
+    return (1 + 2 * t * t) / 6 * skewness / math.sqrt(clusters)
 
 
 def bootstrap_bounds(
@@ -122,27 +128,37 @@ def bootstrap_bounds(
 
 
 def documents_needed(
-    gap: float, standard_error: float, documents: int, alpha: float, power: float = POWER
+    gap: float, pilot: MeanEstimate, shape: Shape, documents: int, alpha: float
 ) -> int | None:
-    """Smallest m with (t(1-α, m-1) + t(power, m-1))·SE(m) <= gap; SE(m) = SE·sqrt(documents/m).
+    """Smallest m for which this test settles the question with probability POWER.
 
-    The usual sample size of a one-sided non-inferiority test (Julious, Statistics in Medicine
-    23:1921, 2004), with SE scaled from a first look at the same kind of text.
+    The usual sample size of a one-sided non-inferiority test asks for (t + z)·SE(m) <= |gap|,
+    with t = t(1-α, m-1), z = z(POWER) and SE(m) = SE·sqrt(documents/m) (Julious, Statistics in
+    Medicine 23:1921, 2004). To t comes the allowance a that the bounds have. z grows by the root
+    of 1 + t·g/sqrt(m) + (κ-1)/4·(t²/m + (t + z)²/documents): the bound's own standard error is an
+    estimate, high where the mean is high if g > 0, and so is the one that is planned with (the
+    delta method on mean + (t + a)·SE).
 
     Args:
-        gap: |limit - δ| in nats per token.
-        standard_error: SE of δ on `documents` documents.
-        documents: how many documents that SE comes from.
+        gap: limit - δ in nats per token; the sign says on which side of the limit δ is.
+        pilot: δ and its SE on `documents` documents.
+        shape: of those documents' residuals, with skewness g and kurtosis κ.
+        documents: how many documents the pilot comes from.
         alpha: one-sided level of the test.
-        power: chance of a settled outcome at that m.
 
     Returns:
         At least 2; None where the gap is so small that more than MOST_DOCUMENTS would be needed.
     """
+    z = NormalDist().inv_cdf(POWER)
+    towards_limit = max(0.0, shape.skewness if gap > 0 else -shape.skewness)
+    fourth = (shape.kurtosis - 1) / 4
 
     def settles(count: int) -> bool:
-        quantiles = t_quantile(1 - alpha, count - 1) + t_quantile(power, count - 1)
-        return quantiles * standard_error * math.sqrt(documents / count) <= gap
+        t = t_quantile(1 - alpha, count - 1)
+        unsure = fourth * (t * t / count + (t + z) ** 2 / documents)
+        spread = math.sqrt(1 + t * towards_limit / math.sqrt(count) + unsure)
+        reach = t + _allowance(t, towards_limit, count) + z * spread
+        return reach * pilot.standard_error * math.sqrt(documents / count) <= abs(gap)
 
     high = 2
     while not settles(high):
