@@ -9,9 +9,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import TYPE_CHECKING
 
-from toolchain.statistics import MeanEstimate, Shape, cluster_mean, cluster_shape, t_quantile
+from toolchain.statistics import MeanEstimate, cluster_mean, cluster_shape, t_quantile
 from toolchain.validation.verdict import FAIL, INCONCLUSIVE, PASS
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 POWER = 0.95
 """Chance with which a test on the planned number of documents settles the question."""
@@ -20,6 +25,9 @@ MOST_DOCUMENTS = 10**9
 """Beyond this the number of documents needed is not worth naming."""
 
 BOOTSTRAP_DRAWS, BOOTSTRAP_SEED = 1999, 20250221
+
+PLANNING_ROUNDS, MOST_DRAWN = 6, 400
+"""How often the number of documents is corrected, and how many are drawn at most."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +44,6 @@ class NonInferiority:
     upper: float
     limit: float
     outcome: str
-    documents_needed: int | None
-    """Documents that would settle an INCONCLUSIVE with probability POWER if δ and the spread
-    between documents stay as they are; None where the outcome is settled or no number would do."""
 
     @property
     def leans_to_fail(self) -> bool:
@@ -69,16 +74,14 @@ def non_inferiority(
     """
     difference = cluster_mean(differences, counts)
     limit = math.log1p(margin)
-    shape = cluster_shape(differences, counts)
-    lower, upper = bounds(difference, shape.skewness, len(counts), alpha)
-    outcome, needed = INCONCLUSIVE, None
+    skewness = cluster_shape(differences, counts).skewness
+    lower, upper = bounds(difference, skewness, len(counts), alpha)
+    outcome = INCONCLUSIVE
     if upper <= limit:
         outcome = PASS
     elif lower > limit:
         outcome = FAIL
-    else:
-        needed = documents_needed(limit - difference.mean, difference, shape, len(counts), alpha)
-    return NonInferiority(difference, lower, upper, limit, outcome, needed)
+    return NonInferiority(difference, lower, upper, limit, outcome)
 
 
 def bounds(
@@ -86,15 +89,15 @@ def bounds(
 ) -> tuple[float, float]:
     """One-sided bounds at level 1 - alpha each, as `non_inferiority` describes them."""
     t = t_quantile(1 - alpha, estimate.degrees_of_freedom)
-    allowance = _allowance(t, skewness, clusters)
+    allowance = _johnson(t, clusters) * skewness
     reach = estimate.standard_error
     lower = estimate.mean - reach * (t + max(0.0, -allowance))
     return lower, estimate.mean + reach * (t + max(0.0, allowance))
 
 
-def _allowance(t: float, skewness: float, clusters: int) -> float:
-    """Johnson's term for a skewed mean, in standard errors."""
-    return (1 + 2 * t * t) / 6 * skewness / math.sqrt(clusters)
+def _johnson(t: float, clusters: int) -> float:
+    """What to add to t for each unit of skewness."""
+    return (1 + 2 * t * t) / 6 / math.sqrt(clusters)
 
 
 def bootstrap_bounds(
@@ -107,66 +110,90 @@ def bootstrap_bounds(
     """
     import numpy as np
 
-    # In a fixed order, because the draws are fixed too.
-    sums, sizes = np.array(sorted(zip(differences, counts, strict=True)), float).T
-    generator = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = generator.integers(0, len(sums), (BOOTSTRAP_DRAWS, len(sums)))
-    drawn, lengths = sums[draws], sizes[draws]
-    totals = lengths.sum(1)
-    means = drawn.sum(1) / totals
-    residuals = drawn - means[:, None] * lengths
-    squares = residuals**2 / (1 - lengths / totals[:, None])
-    errors = np.sqrt(squares.sum(1)) / totals
     estimate = cluster_mean(differences, counts)
-    kept = errors > 0  # a draw of one document alone has no spread
+    drawn = _draw(differences, counts, len(counts))
+    kept = drawn.errors > 0  # a draw of one document alone has no spread
     if not kept.any():
         return estimate.mean, estimate.mean
-    studentised = (means[kept] - estimate.mean) / errors[kept]
+    studentised = (drawn.means[kept] - estimate.mean) / drawn.errors[kept]
     low, high = np.quantile(studentised, [alpha, 1 - alpha])
     reach = estimate.standard_error
     return estimate.mean - float(high) * reach, estimate.mean - float(low) * reach
 
 
 def documents_needed(
-    gap: float, pilot: MeanEstimate, shape: Shape, documents: int, alpha: float
+    differences: Sequence[float], counts: Sequence[int], gap: float, alpha: float
 ) -> int | None:
-    """Smallest m for which this test settles the question with probability POWER.
+    """Smallest m for which `non_inferiority` settles the question with probability POWER.
 
-    The usual sample size of a one-sided non-inferiority test asks for (t + z)·SE(m) <= |gap|,
-    with t = t(1-α, m-1), z = z(POWER) and SE(m) = SE·sqrt(documents/m) (Julious, Statistics in
-    Medicine 23:1921, 2004). To t comes the allowance a that the bounds have. z grows by the root
-    of 1 + t·g/sqrt(m) + (κ-1)/4·(t²/m + (t + z)²/documents): the bound's own standard error is an
-    estimate, high where the mean is high if g > 0, and so is the one that is planned with (the
-    delta method on mean + (t + a)·SE).
+    Found by drawing documents from those at hand, so that unequal lengths and damage count as they
+    are: the POWER quantile of the bound of so many documents lies as far from δ as the limit does.
+    From the number that is drawn it is scaled by 1/sqrt(m). The spread between documents is itself
+    an estimate, with a relative error of sqrt((κ - 1)/4n) for n residuals of kurtosis κ; that is
+    added to the scatter of the bound.
 
     Args:
-        gap: limit - δ in nats per token; the sign says on which side of the limit δ is.
-        pilot: δ and its SE on `documents` documents.
-        shape: of those documents' residuals, with skewness g and kurtosis κ.
-        documents: how many documents the pilot comes from.
+        differences: S_i in nats, of the documents at hand.
+        counts: n_i > 0.
+        gap: ln(1 + margin) - δ in nats per token, below 0 where a FAIL is to be expected.
         alpha: one-sided level of the test.
 
     Returns:
         At least 2; None where the gap is so small that more than MOST_DOCUMENTS would be needed.
     """
+    pilot, shape = cluster_mean(differences, counts), cluster_shape(differences, counts)
+    # With δ at 0 and the limit above it, whichever side it is on.
+    side = 1.0 if gap > 0 else -1.0
+    beyond = [side * (s - pilot.mean * n) for s, n in zip(differences, counts, strict=True)]
+    documents = len(counts)
     z = NormalDist().inv_cdf(POWER)
-    towards_limit = max(0.0, shape.skewness if gap > 0 else -shape.skewness)
-    fourth = (shape.kurtosis - 1) / 4
-
-    def settles(count: int) -> bool:
-        t = t_quantile(1 - alpha, count - 1)
-        unsure = fourth * (t * t / count + (t + z) ** 2 / documents)
-        spread = math.sqrt(1 + t * towards_limit / math.sqrt(count) + unsure)
-        reach = t + _allowance(t, towards_limit, count) + z * spread
-        return reach * pilot.standard_error * math.sqrt(documents / count) <= abs(gap)
-
-    high = 2
-    while not settles(high):
-        high *= 2
-        if high > MOST_DOCUMENTS:
+    unsure = z * math.sqrt((shape.kurtosis - 1) / 4 / documents)
+    needed = documents
+    for _ in range(PLANNING_ROUNDS):
+        size = min(needed, MOST_DRAWN)
+        freedom = max(1.0, pilot.degrees_of_freedom * (size - 1) / (documents - 1))
+        middle, high = _draw(beyond, counts, size).bound(t_quantile(1 - alpha, freedom))
+        # Documents that are drawn again and again vary too little, by (n - 1)/n.
+        middle, high = (x * math.sqrt(documents / (documents - 1)) for x in (middle, high))
+        reach = middle + math.hypot(high - middle, unsure * high)
+        if reach * math.sqrt(size / MOST_DOCUMENTS) > abs(gap):
             return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if settles(middle) else (middle, high)
-    return high
+        needed = max(2, math.ceil(size * (reach / gap) ** 2))
+    return needed
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """What BOOTSTRAP_DRAWS draws of `size` documents came to."""
+
+    size: int
+    means: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    """Standard errors, as `cluster_mean`'s."""
+    skewness: NDArray[np.float64]
+
+    def bound(self, t: float) -> tuple[float, float]:
+        """Mean and POWER quantile of the upper bound with that quantile of Student's t."""
+        import numpy as np
+
+        allowance = np.maximum(0.0, _johnson(t, self.size) * self.skewness)
+        bounds = self.means + (t + allowance) * self.errors
+        return float(bounds.mean()), float(np.quantile(bounds, POWER))
+
+
+def _draw(differences: Sequence[float], counts: Sequence[int], size: int) -> _Drawn:
+    """Draw `size` documents with replacement, again and again, with a fixed seed."""
+    import numpy as np
+
+    # In a fixed order, because the draws are fixed too.
+    sums, lengths = np.array(sorted(zip(differences, counts, strict=True)), float).T
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = generator.integers(0, len(sums), (BOOTSTRAP_DRAWS, size))
+    drawn, lengths = sums[draws], lengths[draws]
+    totals = lengths.sum(1)
+    means = drawn.sum(1) / totals
+    residuals = drawn - means[:, None] * lengths
+    errors = np.sqrt((residuals**2 / (1 - lengths / totals[:, None])).sum(1)) / totals
+    variances, cubes = (residuals**2).mean(1), (residuals**3).mean(1)
+    spread = np.where(variances > 0, variances, 1.0) ** 1.5
+    return _Drawn(size, means, errors, size / (size - 1) * cubes / spread)

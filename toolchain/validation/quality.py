@@ -20,11 +20,20 @@ from toolchain.validation.noninferiority import (
     POWER,
     NonInferiority,
     bootstrap_bounds,
+    documents_needed,
     non_inferiority,
 )
 from toolchain.validation.scores import PairedScores
 from toolchain.validation.scoring import CHUNK
-from toolchain.validation.verdict import FAIL, PASS, Finding, GateResult, Measure, finite
+from toolchain.validation.verdict import (
+    FAIL,
+    INCONCLUSIVE,
+    PASS,
+    Finding,
+    GateResult,
+    Measure,
+    finite,
+)
 
 TITLE = "non-inferiority"
 
@@ -96,8 +105,14 @@ def quality_gate(scores: Sequence[PairedScores], margin: float, alpha: float) ->
             "G2", TITLE, rule, FAIL, sentence, [Finding("finite likelihoods", False, sentence)]
         )
     counts = [s.tokens for s in scores]
-    test = non_inferiority([s.artifact_nll - s.dense_nll for s in scores], counts, margin, alpha)
-    sentence = _sentence(test, len(scores), sum(counts), alpha)
+    differences = [s.artifact_nll - s.dense_nll for s in scores]
+    test = non_inferiority(differences, counts, margin, alpha)
+    needed = None
+    if test.outcome == INCONCLUSIVE:
+        gap = test.limit - test.difference.mean
+        found = documents_needed(differences, counts, gap, alpha)
+        needed = None if found is None else max(found, len(scores) + 1)  # these did not do
+    sentence = _sentence(test, needed, len(scores), sum(counts), alpha)
     return GateResult(
         "G2",
         TITLE,
@@ -105,11 +120,13 @@ def quality_gate(scores: Sequence[PairedScores], margin: float, alpha: float) ->
         test.outcome,
         sentence,
         [Finding("perplexity ratio", test.outcome == PASS, sentence)],
-        _measures(scores, counts, test, alpha),
+        {**_measures(scores, counts, test, alpha), "documents_needed": Measure(needed)},
     )
 
 
-def _sentence(test: NonInferiority, documents: int, tokens: int, alpha: float) -> str:
+def _sentence(
+    test: NonInferiority, needed: int | None, documents: int, tokens: int, alpha: float
+) -> str:
     ratio, limit = _exp(test.difference.mean), math.exp(test.limit)
     low, high = _exp(test.lower), _exp(test.upper)
     on = f"on {documents} documents ({tokens} tokens)"
@@ -121,19 +138,19 @@ def _sentence(test: NonInferiority, documents: int, tokens: int, alpha: float) -
         return f"{found}, at least {low:.4f} {sure}, beyond {limit:.4g}, {on}"
     return (
         f"{found}, between {low:.4f} and {high:.4f}, which leaves {limit:.4g} open, {on}; "
-        f"{_way_out(test)}"
+        f"{_way_out(test, needed)}"
     )
 
 
-def _way_out(test: NonInferiority) -> str:
-    if test.documents_needed is None:
+def _way_out(test: NonInferiority, needed: int | None) -> str:
+    if needed is None:
         return (
             "the estimate is so near the margin that no number of documents is likely to settle it"
         )
-    needed = f"about {test.documents_needed} documents would settle it with probability {POWER:.0%}"
+    settles = f"about {needed} documents would settle it with probability {POWER:.0%}"
     if test.leans_to_fail:
-        return f"the estimate itself is beyond the margin: {needed}, and rather to a FAIL"
-    return f"{needed}, if the estimate holds"
+        return f"the estimate itself is beyond the margin: {settles}, and rather to a FAIL"
+    return f"{settles}, if the estimate holds"
 
 
 def recorded(scores: Sequence[PairedScores]) -> list[DocumentScore]:
@@ -165,7 +182,6 @@ def _measures(
             finite(ratio), None, finite(_exp(low)), finite(_exp(high))
         ),
         "perplexity_ratio_limit": Measure(math.exp(test.limit)),
-        "documents_needed": Measure(test.documents_needed),
         "dense_perplexity": _exponential(mean([s.dense_nll for s in scores]), alpha),
         "artifact_perplexity": _exponential(mean([s.artifact_nll for s in scores]), alpha),
         "kl_nats": _measure(mean([s.kl for s in scores]), alpha),
