@@ -27,8 +27,8 @@ KEPT_LAYERS_BYTES = 1 << 28
 AFFORDABLE = {"cpu": 2e14, "mps": 2e15, "cuda": 2e16}
 """Floating-point operations for all drafts, and again for joint tuning: some tens of minutes."""
 
-_FORWARDS_OF_A_DRAFT = 4
-"""Statistics and the way on, each for the dense model and the pruned one."""
+_FORWARDS_OF_A_DRAFT = 3
+"""Statistics of the dense model, statistics of the pruned one and its way on."""
 _FORWARDS_OF_A_PASS = 5
 """Forward, forward again with a graph, and a backward pass of about twice that; and the guard."""
 
