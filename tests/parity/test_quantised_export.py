@@ -24,8 +24,8 @@ CELLS = [
     pytest.param("executorch", "8da4w", marks=pytest.mark.slow),
 ]
 LARGEST_DAMAGE_NATS = {"fp16": 1e-5, "int8": 0.02, "8da8w": 0.02, "int4": 0.2, "8da4w": 0.2}
-LARGEST_DAMAGE_STORIES3M_NATS = 0.3
-"""Small, and trained to the last bit: one range for the activations of a call costs it most."""
+LARGEST_DAMAGE_STORIES3M_NATS = {"int8": 0.02, "int4": 0.3, "8da4w": 0.3}
+"""Small, and trained to the last bit. One range for all tokens of a call would cost int8 0.14."""
 
 
 def records(manifest: Manifest) -> tuple[ParityRecord, ParityRecord, ParityRecord]:
@@ -48,7 +48,7 @@ def check_damage(manifest: Manifest, most_nats: float) -> None:
     assert strict.kl_nats is not None
     assert 0 < damage.kl_nats < most_nats
     assert damage.kl_nats == pytest.approx(scheme.kl_nats, rel=0.1)
-    assert strict.kl_nats < 0.2 * damage.kl_nats + 1e-9
+    assert strict.kl_nats < 0.2 * damage.kl_nats + 2e-3, "codes that a last bit tips"
 
 
 @pytest.mark.parametrize(("backend", "quant"), CELLS)
@@ -98,4 +98,4 @@ def test_a_trained_model_costs_what_its_scheme_costs(
     settings = ExportSettings(backend=backend, quant=quant, context=256)
     source = open_checkpoint(assets / "models" / "stories3M")
     manifest = export_checkpoint(source, settings, tmp_path / "bundle")
-    check_damage(manifest, LARGEST_DAMAGE_STORIES3M_NATS)
+    check_damage(manifest, LARGEST_DAMAGE_STORIES3M_NATS[quant])

@@ -323,16 +323,6 @@ def test_the_record_covers_every_way_of_feeding_tokens(
     assert record.sqnr_db == pytest.approx(whole.sqnr_db)
 
 
-def test_a_token_fed_alone_differs_where_calls_share_a_scale(model: nn.Module) -> None:
-    """Torch is fed as the engine is, which matters only where a call's tokens share something."""
-    ids = [5, 9, 11, 30, 7, 2]
-    plain, fed = expected_logits(model, ids), expected_logits(model, ids, calls=4)
-    for way in ("prefill", "decode", "continued"):
-        assert torch.allclose(getattr(plain, way), getattr(fed, way), atol=1e-4)
-    assert plain.decode is plain.prefill
-    assert fed.decode is not fed.prefill
-
-
 def test_a_bundle_remembers_what_its_export_found_wrong(tmp_path: Path) -> None:
     values = (3, 0.5, 0.1, 20.0, 0.9, 0.2, None)
     wrong = ParityRecord("float", "logits", *values, False, "top-1 >= 1")

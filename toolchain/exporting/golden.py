@@ -29,7 +29,6 @@ def golden_cases(
     tokenizer: Any,
     texts: Sequence[str],
     settings: ExportSettings,
-    calls: int = 0,
 ) -> list[GoldenCase]:
     """`CASES` prompts, from one token to as many as the context allows, continued greedily.
 
@@ -38,7 +37,6 @@ def golden_cases(
         tokenizer: its tokenizer.
         texts: real text to cut the prompts from.
         settings: of the artifact; the context holds prompt and continuation together.
-        calls: most tokens of one call, where they share a scale; 0: it does not matter.
     """
     new_tokens = min(NEW_TOKENS, settings.context // 2)
     longest = settings.context - new_tokens
@@ -47,7 +45,7 @@ def golden_cases(
         length = round(longest ** (index / (CASES - 1)))
         prompt = _prompt(tokenizer, texts, index, length)
         name = f"prompt of {length} tokens, {index}"
-        rows = _continue(model, prompt, new_tokens, calls or length)
+        rows = _continue(model, prompt, new_tokens)
         cases.append(_case(prompt, rows, name, settings.quant))
     return cases
 
@@ -81,19 +79,16 @@ def _prompt(tokenizer: Any, texts: Sequence[str], first: int, length: int) -> li
 
 
 @torch.no_grad()
-def _continue(model: nn.Module, prompt: list[int], new_tokens: int, calls: int) -> list[Tensor]:
+def _continue(model: nn.Module, prompt: list[int], new_tokens: int) -> list[Tensor]:
     """Logits [V] after the prompt and after each greedy token but the last."""
     output: Any = None
     rows: list[Tensor] = []
-    pending = [prompt[start : start + calls] for start in range(0, len(prompt), calls)]
+    pending = prompt
     while len(rows) < new_tokens:
         cache = None if output is None else output.past_key_values
-        output = model(
-            input_ids=torch.tensor([pending.pop(0)]), past_key_values=cache, use_cache=True
-        )
-        if not pending:
-            rows.append(output.logits[0, -1])
-            pending = [[int(rows[-1].argmax())]]
+        output = model(input_ids=torch.tensor([pending]), past_key_values=cache, use_cache=True)
+        rows.append(output.logits[0, -1])
+        pending = [int(rows[-1].argmax())]
     return rows
 
 

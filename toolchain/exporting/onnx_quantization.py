@@ -18,6 +18,11 @@ BLOCK_ACCURACY = 4
 """MatMulNBits' accuracy_level: activations are rounded to 8 bits in blocks, products are integers.
 Level 1 computes with float32 activations, three times slower."""
 
+STEPS = 127
+"""Of 8-bit activations, to each side of zero."""
+SMALLEST_RANGE = 1e-30
+"""Of a row of activations; less is nothing."""
+
 SHRINKS = tuple(1 - step / 40 for step in range(13))
 """Fractions of a block's range that are tried for the least squared error."""
 
@@ -210,10 +215,10 @@ def to_rows(weight: Tensor) -> Rows:
 
 
 class RowLinear(nn.Module):
-    """A linear layer over `Rows`: MatMulInteger, activations rounded to 8 bits by their range.
+    """A linear layer over `Rows`: MatMulInteger, each token's activations rounded to 8 bits.
 
-    Standard operators, which onnxruntime fuses. The range is that of a whole call, so the same
-    token may be rounded a little differently in another prompt.
+    Standard operators. DynamicQuantizeLinear would take one range for all tokens of a call, and the
+    one token with a large activation that most models have would leave the others few steps.
 
     Args:
         rows: the weights.
@@ -233,31 +238,26 @@ class RowLinear(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         """float32 [..., columns] -> [..., rows of the matrix]."""
         bias = self.get_buffer("bias") if self.bias is not None else None
+        reach = rows.abs().amax(-1, keepdim=True).clamp(min=SMALLEST_RANGE)
+        steps = rows / reach
         if not torch.onnx.is_in_onnx_export():
-            return functional.linear(_rounded_call(rows), self._weight, bias)
-        ops = torch.onnx.ops
-        codes, scale, point = ops.symbolic_multi_out(
-            "DynamicQuantizeLinear",
-            (rows,),
-            dtypes=(torch.uint8, torch.float32, torch.uint8),
-            shapes=(rows.shape, (), ()),
-        )
+            rounded = (steps * STEPS).round() * (reach / STEPS)
+            return functional.linear(rounded, self._weight, bias)
         weight = self.get_buffer("codes").T if self.tied else self.get_buffer("codes")
-        shape = (*rows.shape[:-1], weight.shape[1])
-        inputs = (codes, weight, point)
-        sums = ops.symbolic("MatMulInteger", inputs, dtype=torch.int32, shape=shape)
-        products = sums.to(torch.float32) * (scale * self.get_buffer("scales"))
+        sums = _integer_product(steps, weight)
+        products = sums * (self.get_buffer("scales") / STEPS) * reach
         return products if bias is None else products + bias
 
 
-def _rounded_call(rows: Tensor) -> Tensor:
-    """What DynamicQuantizeLinear leaves of a call's activations."""
-    low, high = rows.min().clamp(max=0), rows.max().clamp(min=0)
-    scale = (high - low) / 255
-    scale = torch.where(scale == 0, 1.0, scale)
-    point = (-low / scale).round()
-    codes = ((rows / scale).round() + point).clamp(0, 255)
-    return (codes - point) * scale
+def _integer_product(rows: Tensor, weight: Tensor) -> Tensor:
+    """Rows between -1 and 1, in STEPS steps to each side, times int8 codes: float32 sums."""
+    ops = torch.onnx.ops
+    point = torch.tensor(128, dtype=torch.uint8)
+    inputs = (rows, torch.tensor(1 / STEPS), point)
+    codes = ops.symbolic("QuantizeLinear", inputs, dtype=torch.uint8, shape=rows.shape)
+    shape = (*rows.shape[:-1], weight.shape[1])
+    sums = ops.symbolic("MatMulInteger", (codes, weight, point), dtype=torch.int32, shape=shape)
+    return sums.to(torch.float32)
 
 
 class RowEmbedding(nn.Module):

@@ -22,7 +22,7 @@ from toolchain.exporting.torchao_quantization import weights_at_hand
 from toolchain.exporting.wrapper import Decoder
 from toolchain.exporting.written import Written
 from toolchain.recipe import ExportSettings
-from toolchain.validation.forced import Expected, call_tokens, compare_engine, expected_logits
+from toolchain.validation.forced import Expected, compare_engine, expected_logits
 from toolchain.validation.parity import limits_of, parity_gate, parity_records
 from toolchain.validation.text import parity_sequences
 
@@ -77,12 +77,9 @@ class LanguageModel:
         originals = _logits(model, sequences) if settings.quant != "none" else None
         backend_of(settings.backend).prepare_(model, source.spec, settings)
         texts = documents("evaluation", CASES)
-        backend = backend_of(settings.backend)
-        most = min(backend.MAX_PREFILL_TOKENS, settings.context)
-        self._calls = call_tokens(settings.backend, settings.quant, most)
         with weights_at_hand(model):
-            self.golden_cases = golden_cases(model, tokenizer, texts, settings, self._calls)
-            expected = [expected_logits(model, ids, self._calls) for ids in sequences]
+            self.golden_cases = golden_cases(model, tokenizer, texts, settings)
+            expected = [expected_logits(model, ids) for ids in sequences]
         self._expected = with_originals(expected, originals)
         self._model: nn.Module | None = model
 
@@ -101,7 +98,7 @@ class LanguageModel:
         numbers = compare_engine(engine, self._expected)
         torch.set_num_threads(threads)  # ExecuTorch's engine sets torch's
         limits = limits_of(manifest.backend, manifest.quantization)
-        gate = parity_gate(numbers, limits, self._calls > 0)
+        gate = parity_gate(numbers, limits)
         records = parity_records(numbers, gate, manifest.quantization != "none")
         return Judgement(records, gate.sentence, gate.passed)
 
@@ -114,7 +111,7 @@ def export_sequences(encoded: list[list[int]], settings: ExportSettings) -> list
 
 
 def _logits(model: nn.Module, sequences: list[list[int]]) -> list[torch.Tensor]:
-    return [expected_logits(model, ids).prefill for ids in sequences]
+    return [expected_logits(model, ids).logits for ids in sequences]
 
 
 def with_originals(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,26 +12,15 @@ from torch import Tensor, nn
 from runtime_py.engines import Engine
 from toolchain.validation.logits import LogitDifference
 
-BY_CALL = {("onnx", "int8")}
-"""(backend, quantisation) whose activations share one scale per call of the model, so that a token
-computes something else beside others than alone: torch is then fed as the engine is."""
-
-
-def call_tokens(backend: str, quantization: str, max_prefill_tokens: int) -> int:
-    """Most tokens of one call of the engine where the calls matter (`BY_CALL`), else 0."""
-    return max_prefill_tokens if (backend, quantization) in BY_CALL else 0
-
 
 @dataclass(frozen=True)
 class Expected:
-    """Torch's logits [S, V] of one sequence, by how its tokens are fed."""
+    """Torch's logits [S, V] of one sequence."""
 
     ids: list[int]
-    prefill: Tensor
-    decode: Tensor
-    continued: Tensor
+    logits: Tensor
     original: Tensor | None = None
-    """Of the checkpoint itself, where `prefill` is of a model that rounds."""
+    """Of the checkpoint itself, where `logits` are of a model that rounds."""
 
 
 @dataclass
@@ -68,50 +56,21 @@ class ParityNumbers:
 
 @torch.inference_mode()
 def expected_logits(
-    model: nn.Module, ids: Sequence[int], calls: int = 0, original: nn.Module | None = None
+    model: nn.Module, ids: Sequence[int], original: nn.Module | None = None
 ) -> Expected:
     """What torch says to one sequence.
 
     Args:
         model: the transformers model that computes what the artifact should.
         ids: token ids.
-        calls: `call_tokens`.
         original: the checkpoint's own model, where `model` rounds.
     """
     tokens = torch.tensor([list(ids)])
-    if calls:
-        whole, decode, continued = (
-            fed(model, tokens, prefilled, calls) for prefilled in (len(ids), 0, len(ids) // 2)
-        )
-    else:
-        whole = decode = continued = model(tokens, use_cache=False).logits[0]
     return Expected(
         ids=list(ids),
-        prefill=whole,
-        decode=decode,
-        continued=continued,
+        logits=model(tokens, use_cache=False).logits[0],
         original=None if original is None else original(tokens, use_cache=False).logits[0],
     )
-
-
-def fed(model: nn.Module, tokens: Tensor, prefilled: int, calls: int) -> Tensor:
-    """Logits [S, V] of tokens int64 [1, S], as an engine computes them.
-
-    Args:
-        model: a transformers causal language model.
-        tokens: the ids.
-        prefilled: how many of them are a prompt, in calls of at most `calls`; the others come one
-            by one.
-        calls: most tokens of a call.
-    """
-    parts: list[Tensor] = []
-    cache: Any = None
-    starts = [*range(0, prefilled, calls), *range(prefilled, tokens.shape[1])]
-    for start, stop in zip(starts, [*starts[1:], tokens.shape[1]], strict=True):
-        output = model(tokens[:, start:stop], past_key_values=cache, use_cache=True)
-        cache = output.past_key_values
-        parts.append(output.logits[0])
-    return torch.cat(parts)
 
 
 def compare_engine(engine: Engine, expected: Iterable[Expected]) -> ParityNumbers:
@@ -124,13 +83,13 @@ def compare_engine(engine: Engine, expected: Iterable[Expected]) -> ParityNumber
         replay = _run(engine, ids, len(ids), numbers)
         continued = _run(engine, ids, half, numbers)
         with torch.inference_mode():
-            numbers.prefill.add(each.prefill, first)
-            numbers.decode.add(each.decode, decoded)
-            numbers.continued.add(each.continued[half:], continued[half:])
+            numbers.prefill.add(each.logits, first)
+            numbers.decode.add(each.logits, decoded)
+            numbers.continued.add(each.logits[half:], continued[half:])
             numbers.modes.add(first, decoded)
             if each.original is not None:
                 numbers.damage.add(each.original, first)
-                numbers.scheme.add(each.original, each.prefill)
+                numbers.scheme.add(each.original, each.logits)
         numbers.replays_differing += not torch.equal(first, replay)
     return numbers
 

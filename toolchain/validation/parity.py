@@ -19,7 +19,6 @@ from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import SILENT, Progress, track
 from toolchain.validation.forced import (
     ParityNumbers,
-    call_tokens,
     compare_engine,
     expected_logits,
 )
@@ -73,7 +72,7 @@ class ParityLimits:
 
 _FLOAT = ParityLimits(top1=0.999, max_abs_logit=1e-3)
 _HALF = ParityLimits(top1=0.999, sqnr_db=60, kl_nats=1e-5)
-_ROUNDED = ParityLimits(top1=0.9, sqnr_db=25, kl_nats=2e-3, kl_share=0.1)
+_ROUNDED = ParityLimits(top1=0.9, sqnr_db=25, kl_nats=5e-3, kl_share=0.1)
 
 LIMITS = {
     ("executorch", "none"): _FLOAT,
@@ -89,9 +88,9 @@ LIMITS = {
 float32 kernels sum in another order: 2e-5 at most was seen, 130 dB. float16 weights compute in
 float32 from the same stored numbers: 130 dB. Activations of 8 bits that lie within that 1e-6 of the
 middle between two steps go the other way, and later layers amplify each such step: most positions
-stay equal to 1e-5, some move by as much as the scheme's own noise. Over stories260K and stories3M
-that was 33 to 46 dB, top-1 0.93 to 1, and KL up to a tenth of what the scheme costs where that is
-small and a twentieth where it is large. A missing scale, zero point or layer leaves under 20 dB."""
+stay equal to 1e-5, some move by as much as the scheme's own noise. Over stories260K and stories3M,
+dense and pruned, that was 33 to 46 dB, top-1 0.93 to 1, and KL up to 0.0045 nats, or a twentieth of
+what a costly scheme costs. A missing scale, zero point or layer leaves under 20 dB."""
 
 
 def limits_of(backend: str, quantization: str) -> ParityLimits:
@@ -170,13 +169,11 @@ def judge(
     """
     original = None if manifest.quantization == "none" else compact.load()
     model = prepared_model(compact, manifest)
-    most = manifest.max_prefill_tokens or manifest.context_length
-    calls = call_tokens(manifest.backend, manifest.quantization, most)
-    expected = (expected_logits(model, ids, calls, original) for ids in sequences)
+    expected = (expected_logits(model, ids, original) for ids in sequences)
     title = "Comparing the bundle with its checkpoint"
     numbers = compare_engine(engine, track(expected, progress, title, len(sequences)))
     limits = limits_of(manifest.backend, manifest.quantization)
-    return parity_gate(numbers, limits, calls > 0, recorded_failures(manifest))
+    return parity_gate(numbers, limits, recorded_failures(manifest))
 
 
 def recorded_failures(manifest: Manifest) -> list[str]:
@@ -191,7 +188,6 @@ def recorded_failures(manifest: Manifest) -> list[str]:
 def parity_gate(
     numbers: ParityNumbers,
     limits: ParityLimits,
-    by_call: bool = False,
     recorded: Sequence[str] = (),
 ) -> GateResult:
     """Decide G1 from what was compared.
@@ -199,7 +195,6 @@ def parity_gate(
     Args:
         numbers: from `compare_engine`.
         limits: what is demanded.
-        by_call: whether prefill and decode may differ from each other (`BY_CALL`).
         recorded: what the export found wrong, which no later run can make good.
     """
     findings = [
@@ -211,9 +206,8 @@ def parity_gate(
     for name, difference in numbers.against_torch.items():
         findings += _limit_findings(f"{name} = torch", difference, limits, ceiling)
         findings.append(_top1_finding(f"{name} top-1", difference, limits))
-    if not by_call:
-        findings += _limit_findings("prefill = decode", numbers.modes, limits, ceiling)
     findings += [
+        *_limit_findings("prefill = decode", numbers.modes, limits, ceiling),
         _count_finding(
             "replay after reset", numbers.replays_differing, "sequences differ when run again"
         ),
@@ -223,8 +217,8 @@ def parity_gate(
     ]
     failed = [f for f in findings if not f.passed]
     rule = (
-        f"{limits.rule} in prefill and in decode, over all positions"
-        f"{'' if by_call else '; prefill = decode'}; replay identical"
+        f"{limits.rule} in prefill and in decode, over all positions; prefill = decode; "
+        "replay identical"
     )
     return GateResult(
         "G1",
