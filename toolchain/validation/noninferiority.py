@@ -28,6 +28,8 @@ BOOTSTRAP_DRAWS, BOOTSTRAP_SEED = 1999, 20250221
 
 PLANNING_ROUNDS, MOST_DRAWN = 6, 400
 """How often the number of documents is corrected, and how many are drawn at most."""
+MOST_DRAWN_AT_ONCE = 1 << 22
+"""Documents of all draws that are in memory together."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,7 @@ def documents_needed(
         # Documents that are drawn again and again vary too little, by (n - 1)/n.
         middle, high = (x * math.sqrt(documents / (documents - 1)) for x in (middle, high))
         reach = middle + math.hypot(high - middle, unsure * high)
-        if reach * math.sqrt(size / MOST_DOCUMENTS) > abs(gap):
+        if reach * math.sqrt(size / MOST_DOCUMENTS) >= abs(gap):
             return None
         needed = max(2, math.ceil(size * (reach / gap) ** 2))
     return needed
@@ -188,12 +190,26 @@ def _draw(differences: Sequence[float], counts: Sequence[int], size: int) -> _Dr
     # In a fixed order, because the draws are fixed too.
     sums, lengths = np.array(sorted(zip(differences, counts, strict=True)), float).T
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = generator.integers(0, len(sums), (BOOTSTRAP_DRAWS, size))
-    drawn, lengths = sums[draws], lengths[draws]
+    found = []
+    at_a_time = max(1, MOST_DRAWN_AT_ONCE // size)
+    for start in range(0, BOOTSTRAP_DRAWS, at_a_time):
+        shape = (min(at_a_time, BOOTSTRAP_DRAWS - start), size)
+        draws = generator.integers(0, len(sums), shape)
+        found.append(_estimates(sums[draws], lengths[draws]))
+    means, errors, skewness = np.concatenate(found, axis=1)
+    return _Drawn(size, means, errors, skewness)
+
+
+def _estimates(sums: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean, standard error and skewness of each row of documents: [3, rows]."""
+    import numpy as np
+
+    size = sums.shape[1]
     totals = lengths.sum(1)
-    means = drawn.sum(1) / totals
-    residuals = drawn - means[:, None] * lengths
-    errors = np.sqrt((residuals**2 / (1 - lengths / totals[:, None])).sum(1)) / totals
-    variances, cubes = (residuals**2).mean(1), (residuals**3).mean(1)
+    means = sums.sum(1) / totals
+    residuals = sums - means[:, None] * lengths
+    squares = residuals**2
+    errors = np.sqrt((squares / (1 - lengths / totals[:, None])).sum(1)) / totals
+    variances, cubes = squares.mean(1), (squares * residuals).mean(1)
     spread = np.where(variances > 0, variances, 1.0) ** 1.5
-    return _Drawn(size, means, errors, size / (size - 1) * cubes / spread)
+    return np.stack([means, errors, size / (size - 1) * cubes / spread])
