@@ -15,7 +15,7 @@ from toolchain.embedded import MODEL_DIR
 from toolchain.errors import BadRequestError
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.validation.logits import ROWS
-from toolchain.validation.noninferiority import documents_needed, non_inferiority
+from toolchain.validation.noninferiority import bootstrap_bounds, documents_needed, non_inferiority
 from toolchain.validation.quality import quality_gate, score_documents
 from toolchain.validation.remember import DenseLogits
 from toolchain.validation.scores import PairedScores
@@ -141,6 +141,13 @@ def test_an_estimate_at_the_margin_has_no_number_that_settles_it() -> None:
         INCONCLUSIVE
     )
     assert "no number of documents" in quality_gate(spread(limit, 2, 0.2), 0.1, 0.05).sentence
+
+
+def test_differences_whose_cubes_are_zero_are_drawn_too() -> None:
+    tiny = 3.7e-143
+    low, high = bootstrap_bounds([0.0, tiny], [1, 1], 0.05)
+    assert low <= tiny / 2 <= high
+    assert documents_needed([0.0, tiny], [1, 1], 0.1, 0.05) == 2
 
 
 def test_a_likelihood_that_is_no_number_fails() -> None:

@@ -150,8 +150,10 @@ def documents_needed(
     documents = len(counts)
     z = NormalDist().inv_cdf(POWER)
     unsure = z * math.sqrt((shape.kurtosis - 1) / 4 / documents)
-    needed = documents
+    needed, size = documents, 0
     for _ in range(PLANNING_ROUNDS):
+        if size == min(needed, MOST_DRAWN):
+            break
         size = min(needed, MOST_DRAWN)
         freedom = max(1.0, pilot.degrees_of_freedom * (size - 1) / (documents - 1))
         middle, high = _draw(beyond, counts, size).bound(t_quantile(1 - alpha, freedom))
@@ -208,8 +210,9 @@ def _estimates(sums: NDArray[np.float64], lengths: NDArray[np.float64]) -> NDArr
     totals = lengths.sum(1)
     means = sums.sum(1) / totals
     residuals = sums - means[:, None] * lengths
-    squares = residuals**2
-    errors = np.sqrt((squares / (1 - lengths / totals[:, None])).sum(1)) / totals
-    variances, cubes = squares.mean(1), (squares * residuals).mean(1)
-    spread = np.where(variances > 0, variances, 1.0) ** 1.5
-    return np.stack([means, errors, size / (size - 1) * cubes / spread])
+    errors = np.sqrt((residuals**2 / (1 - lengths / totals[:, None])).sum(1)) / totals
+    largest = np.abs(residuals).max(1, keepdims=True)
+    scaled = residuals / np.where(largest > 0, largest, 1.0)  # the cube of a small number is zero
+    variances = np.where(largest[:, 0] > 0, (scaled**2).mean(1), 1.0)
+    cubes = (scaled**3).mean(1)
+    return np.stack([means, errors, size / (size - 1) * cubes / variances**1.5])
