@@ -331,16 +331,24 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run everything asked for, one line each as soon as it is there."""
-    arguments.raw.parent.mkdir(parents=True, exist_ok=True)
-    with arguments.raw.open("w", encoding="utf-8") as stream:
-        for record in run_all(
-            arguments.models, arguments.ratios, arguments.seeds, arguments.peer_python.absolute()
-        ):
-            stream.write(json.dumps(record) + "\n")
-            stream.flush()
-            shown = record.get("error") or f"KL {record['kl']:.4f}, {record['wall_s']} s"
-            print(record["model"], record["ratio"], record["row"], shown, file=sys.stderr)
+    """Run everything asked for; a line replaces the former one of the same cell as soon as it is
+    there."""
+    found: dict[tuple[str, float, int, str], Record] = {}
+    if arguments.raw.is_file():
+        for line in arguments.raw.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            found[_cell(record)] = record
+    for record in run_all(
+        arguments.models, arguments.ratios, arguments.seeds, arguments.peer_python.absolute()
+    ):
+        found[_cell(record)] = record
+        write_text(arguments.raw, "".join(json.dumps(r) + "\n" for r in found.values()))
+        shown = record.get("error") or f"KL {record['kl']:.4f}, {record['wall_s']} s"
+        print(record["model"], record["ratio"], record["row"], shown, file=sys.stderr)
+
+
+def _cell(record: Record) -> tuple[str, float, int, str]:
+    return record["model"], record["ratio"], record["seed"], record["row"]
 
 
 if __name__ == "__main__":
