@@ -6,6 +6,7 @@ The "device" is this machine with folders of its own. Nothing under ~/.ssh is re
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -108,7 +109,8 @@ class LoopbackSshd:
         if self._process is None:
             return
         for pid in [*_descendants(self._process.pid, named="sshd"), self._process.pid]:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # a session that ended by itself
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
         self._process = None
 

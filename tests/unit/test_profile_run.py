@@ -206,9 +206,9 @@ def test_an_agent_that_hangs_is_stopped(bundle: Path, tmp_path: Path) -> None:
     code = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(60)"
     with (
         _site(tmp_path, code),
-        pytest.raises(InvalidMeasurementError, match=r"did not answer within 1\.5 s"),
+        pytest.raises(InvalidMeasurementError, match=r"did not answer within 4 s"),
     ):
-        LocalDevice(timeout_s=1.5).measure(bundle, SMALL)
+        LocalDevice(timeout_s=4).measure(bundle, SMALL)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), signal.SIGCONT)
 
