@@ -26,7 +26,7 @@ from runtime_py.bundle import model_bytes, open_bundle
 from runtime_py.schema import Manifest, Protocol, to_json
 from toolchain.devices import open_device
 from toolchain.embedded import MODEL_DIR
-from toolchain.exporting.memory import FAULT_BYTES, PREDICTION_ERROR, engine_name, predict_bundle
+from toolchain.exporting.memory import PREDICTION_ERROR, engine_name, fault_bytes, predict_bundle
 from toolchain.native import build
 from toolchain.native.folder import PROGRAM
 from toolchain.store import write_text
@@ -148,9 +148,8 @@ def _encoder_row(bundle: Path, manifest: Manifest, engine: str) -> dict[str, obj
     name, peak = done.stdout.split()
     # A vocabulary is sorted by frequency, so a sentence's rows of the table lie close together:
     # where several are in one block, as the kernel maps them, they count as one.
-    block = FAULT_BYTES[name if name in FAULT_BYTES else "onnxruntime"]
     row_bytes = manifest.hidden_size * manifest.embedding_bits // 8
-    rows_apart = len({token * row_bytes // block for token in seen})
+    rows_apart = len({token * row_bytes // fault_bytes(name) for token in seen})
     return _row(bundle, manifest, name, len(longest), rows_apart, int(peak))
 
 

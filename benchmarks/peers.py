@@ -91,6 +91,8 @@ ROWS = (
 )
 
 Record = dict[str, Any]
+Cell = tuple[str, float, int, str]
+"""Model, ratio, seed, row."""
 
 
 def calibration_tokens(evaluation: Evaluation, seed: int) -> list[list[int]]:
@@ -324,8 +326,7 @@ def main() -> int:
         if arguments.peer_python is None:
             parser.error("give --peer-python")
         run(arguments)
-    lines = arguments.raw.read_text(encoding="utf-8").splitlines()
-    write_text(arguments.page, page([json.loads(line) for line in lines], ROWS))
+    write_text(arguments.page, page(list(read_records(arguments.raw).values()), ROWS))
     print(arguments.page)
     return 0
 
@@ -333,11 +334,7 @@ def main() -> int:
 def run(arguments: argparse.Namespace) -> None:
     """Run everything asked for; a line replaces the former one of the same cell as soon as it is
     there."""
-    found: dict[tuple[str, float, int, str], Record] = {}
-    if arguments.raw.is_file():
-        for line in arguments.raw.read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            found[_cell(record)] = record
+    found = read_records(arguments.raw)
     for record in run_all(
         arguments.models, arguments.ratios, arguments.seeds, arguments.peer_python.absolute()
     ):
@@ -347,7 +344,15 @@ def run(arguments: argparse.Namespace) -> None:
         print(record["model"], record["ratio"], record["row"], shown, file=sys.stderr)
 
 
-def _cell(record: Record) -> tuple[str, float, int, str]:
+def read_records(path: Path) -> dict[Cell, Record]:
+    """What was measured so far, by cell."""
+    if not path.is_file():
+        return {}
+    records = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {_cell(record): record for record in records}
+
+
+def _cell(record: Record) -> Cell:
     return record["model"], record["ratio"], record["seed"], record["row"]
 
 

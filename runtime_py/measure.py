@@ -306,9 +306,8 @@ def with_energy(record: LaunchRecord, source: sensors.Source = sensors.HERE) -> 
     """
     if len(record.trace) < 2 or not record.samples:
         return record
-    last = record.samples[-1]
-    end_ns = last.start_ns + last.ttft_ns + sum(last.token_ns)
-    energy = power.joules(record.trace, power.rapl_range_joules(source), (0, end_ns))
+    window = (0, record.samples[-1].end_ns)
+    energy = power.joules(record.trace, power.rapl_range_joules(source), window)
     return dataclasses.replace(record, device=record.device | {"launch_energy_joules": energy})
 
 

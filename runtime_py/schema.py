@@ -281,6 +281,11 @@ class Sample:
     token_ns: list[int]
     start_ns: int = 0
 
+    @property
+    def end_ns(self) -> int:
+        """When its last token was chosen, counted as `start_ns`."""
+        return self.start_ns + self.ttft_ns + sum(self.token_ns)
+
 
 @dataclass(frozen=True)
 class Reading:

@@ -257,9 +257,14 @@ def _peak(
     )
 
 
+def fault_bytes(engine: str) -> int:
+    """Bytes of a mapped file that are there once one of them was read."""
+    return FAULT_BYTES.get(engine, FAULT_BYTES["onnxruntime"])
+
+
 def _touched(table_bytes: float, tokens: int, engine: str) -> float:
     """Expected bytes of a mapped table after `tokens` random rows were read from it."""
-    blocks = max(1.0, table_bytes / FAULT_BYTES.get(engine, FAULT_BYTES["onnxruntime"]))
+    blocks = max(1.0, table_bytes / fault_bytes(engine))
     return table_bytes * (1 - math.exp(-tokens / blocks))
 
 

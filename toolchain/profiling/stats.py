@@ -190,8 +190,7 @@ def _edges(samples: Sequence[Sample]) -> tuple[float, float]:
 
     Of a run under three minutes: in the first and the last third.
     """
-    start = samples[0].start_ns
-    end = samples[-1].start_ns + samples[-1].ttft_ns + sum(samples[-1].token_ns)
+    start, end = samples[0].start_ns, samples[-1].end_ns
     window = min(60 * NS_PER_S, (end - start) / 3)
     first = [s for s in samples if s.start_ns <= start + window]
     last = [s for s in samples if s.start_ns >= end - window] or [samples[-1]]

@@ -196,20 +196,14 @@ def _clock(launches: Sequence[LaunchRecord]) -> Iterator[Finding]:
     """Between the first repetition's start and the last one's end: else the machine may be idle."""
     known = []
     for launch in launches:
+        end_ns = launch.samples[-1].end_ns if launch.samples else 0
         for seen in launch.trace:
             clock = seen.readings.get("cpu_frequency_hz")
-            if 0 < seen.at_ns <= _end_ns(launch) and isinstance(clock, float):
+            if 0 < seen.at_ns <= end_ns and isinstance(clock, float):
                 known.append(clock)
     if known and max(known) - min(known) > MOST_FREQUENCY_CHANGE * max(known):
         low, high = min(known) / 1e6, max(known) / 1e6
         yield Finding(f"the clock changed during the run: {low:.0f} to {high:.0f} MHz")
-
-
-def _end_ns(launch: LaunchRecord) -> int:
-    if not launch.samples:
-        return 0
-    last = launch.samples[-1]
-    return last.start_ns + last.ttft_ns + sum(last.token_ns)
 
 
 def _spread(launches: Sequence[LaunchRecord]) -> Iterator[Finding]:

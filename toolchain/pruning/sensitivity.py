@@ -79,16 +79,15 @@ class Sensitivity:
                 layer = bench.dense_layer(index)
                 tensors = bench.source.layer_tensors(index)
                 for block in bench.blocks:
-                    moving = self._held_out
-                    if (index, block.part) not in pools:
-                        moving = [*self._calibration, *self._held_out]
-                    else:
+                    place = (index, block.part)
+                    if place in pools:
                         statistics = collect_(block, layer, self._calibration, bench.device)
                         weight = read_projection(tensors, bench.source.family, block.part).float()
                         shape = bench.source.spec.layers[index]
-                        place = (index, block.part)
                         yield _Part(place, block, tensors, shape, statistics, weight)
-                    advance_(moving, block, {DENSE: layer}, bench.device)
+                    else:
+                        advance_(self._calibration, block, {DENSE: layer}, bench.device)
+                    advance_(self._held_out, block, {DENSE: layer}, bench.device)
                     for batch in self._calibration:
                         batch.hidden[PRUNED] = batch.hidden[DENSE]
                 task.advance()

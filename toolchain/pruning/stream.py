@@ -132,8 +132,7 @@ class Pruner:
             layer = self._finished.load(index)
             self._bench.through_(self._calibration, DENSE, self._bench.dense_layer(index))
             pruned = self._module(index, layer.tensors)
-            for block in self._bench.blocks:
-                self._advance_(block, pruned)
+            self._bench.through_([*self._calibration, *self._held_out], PRUNED, pruned)
             return layer
         layer = self._prune_layer(place, index)
         if self._finished is not None:
@@ -150,7 +149,9 @@ class Pruner:
             tensors, units, decision = self._step(_Step(place, index, block), tensors)
             kept[block.part] = units
             decisions.append(decision)
-            self._advance_(block, self._module(index, tensors))
+            pruned = {PRUNED: self._module(index, tensors)}
+            advance_([*self._calibration, *self._held_out], block, pruned, self._bench.device)
+            del pruned  # a layer in float32 that nobody needs while the next projection is solved
         return FinishedLayer(tensors, Kept(*(kept[part] for part in PARTS)), decisions)
 
     def _whole(self, step: _Step) -> nn.Module:
@@ -161,11 +162,6 @@ class Pruner:
 
     def _module(self, index: int, tensors: Tensors) -> nn.Module:
         return self._bench.source.layer_from(index, tensors, self._bench.device)
-
-    def _advance_(self, block: Block, layer: nn.Module) -> None:
-        """Move the pruned stream through a block of `layer`."""
-        batches = [*self._calibration, *self._held_out]
-        advance_(batches, block, {PRUNED: layer}, self._bench.device)
 
     def _step(self, step: _Step, tensors: Tensors) -> tuple[Tensors, Tensor, Decision]:
         """Prune and recover one block: the layer's new tensors, the kept units, the record.

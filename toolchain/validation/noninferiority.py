@@ -150,10 +150,8 @@ def documents_needed(
     documents = len(counts)
     z = NormalDist().inv_cdf(POWER)
     unsure = z * math.sqrt((shape.kurtosis - 1) / 4 / documents)
-    needed, size = documents, 0
+    needed = documents
     for _ in range(PLANNING_ROUNDS):
-        if size == min(needed, MOST_DRAWN):
-            break
         size = min(needed, MOST_DRAWN)
         freedom = max(1.0, pilot.degrees_of_freedom * (size - 1) / (documents - 1))
         middle, high = _draw(beyond, counts, size).bound(t_quantile(1 - alpha, freedom))
@@ -163,6 +161,8 @@ def documents_needed(
         if reach * math.sqrt(size / MOST_DOCUMENTS) >= abs(gap):
             return None
         needed = max(2, math.ceil(size * (reach / gap) ** 2))
+        if min(needed, MOST_DRAWN) == size:
+            break  # the same draw would say the same
     return needed
 
 

@@ -107,11 +107,7 @@ def quality_gate(scores: Sequence[PairedScores], margin: float, alpha: float) ->
     counts = [s.tokens for s in scores]
     differences = [s.artifact_nll - s.dense_nll for s in scores]
     test = non_inferiority(differences, counts, margin, alpha)
-    needed = None
-    if test.outcome == INCONCLUSIVE:
-        gap = test.limit - test.difference.mean
-        found = documents_needed(differences, counts, gap, alpha)
-        needed = None if found is None else max(found, len(scores) + 1)  # these did not do
+    needed = _needed(test, differences, counts, alpha)
     sentence = _sentence(test, needed, len(scores), sum(counts), alpha)
     return GateResult(
         "G2",
@@ -120,8 +116,31 @@ def quality_gate(scores: Sequence[PairedScores], margin: float, alpha: float) ->
         test.outcome,
         sentence,
         [Finding("perplexity ratio", test.outcome == PASS, sentence)],
-        {**_measures(scores, counts, test, alpha), "documents_needed": Measure(needed)},
+        {
+            "documents_needed": Measure(needed),
+            "perplexity_ratio_bootstrap": _bootstrapped(test, differences, counts, alpha),
+            **_measures(scores, counts, test, alpha),
+        },
     )
+
+
+def _needed(
+    test: NonInferiority, differences: Sequence[float], counts: Sequence[int], alpha: float
+) -> int | None:
+    """Documents that would settle an open question; None where it is settled or none would do."""
+    if test.outcome != INCONCLUSIVE:
+        return None
+    gap = test.limit - test.difference.mean
+    found = documents_needed(differences, counts, gap, alpha)
+    return None if found is None else max(found, len(counts) + 1)  # these did not do
+
+
+def _bootstrapped(
+    test: NonInferiority, differences: Sequence[float], counts: Sequence[int], alpha: float
+) -> Measure:
+    """The ratio of perplexities with the bounds of `bootstrap_bounds`."""
+    low, high = bootstrap_bounds(differences, counts, alpha)
+    return Measure(finite(_exp(test.difference.mean)), None, finite(_exp(low)), finite(_exp(high)))
 
 
 def _sentence(
@@ -164,8 +183,6 @@ def _measures(
     def mean(sums: Sequence[float]) -> MeanEstimate:
         return cluster_mean(sums, counts)
 
-    differences = [s.artifact_nll - s.dense_nll for s in scores]
-    low, high = bootstrap_bounds(differences, counts, alpha)
     delta = Measure(test.difference.mean, test.difference.standard_error, test.lower, test.upper)
     ratio = _exp(test.difference.mean)
     return {
@@ -177,9 +194,6 @@ def _measures(
             finite(ratio * test.difference.standard_error),
             finite(_exp(test.lower)),
             finite(_exp(test.upper)),
-        ),
-        "perplexity_ratio_bootstrap": Measure(
-            finite(ratio), None, finite(_exp(low)), finite(_exp(high))
         ),
         "perplexity_ratio_limit": Measure(math.exp(test.limit)),
         "dense_perplexity": _exponential(mean([s.dense_nll for s in scores]), alpha),
