@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 Record = dict[str, Any]
 TASKS = ("ending", "blimp", "agreement")
 DENSE = "dense"
+NORMAL_95 = 1.64
+"""Standard errors of a one-sided test at 5%."""
 NAMES = {"stories3M": "stories3M", "stories260K": "stories260K", "embedded": "the embedded model"}
 
 
@@ -49,18 +52,43 @@ def spread(group: Sequence[Record], key: str, digits: int) -> str:
     return f"{first} [{', '.join(ends)}]" if ends else first
 
 
-def items_of(group: Sequence[Record], task: str) -> int:
-    """Different items of a task that the group's draws answered."""
-    return sum(int(record[f"{task}_items"]) for record in group)
+def shared(
+    one: Sequence[Record], other: Sequence[Record]
+) -> tuple[Sequence[Record], Sequence[Record]]:
+    """The draws that both groups have: only those saw the same text and answered the same items."""
+    seeds = {record["seed"] for record in one} & {record["seed"] for record in other}
+    first, second = ([r for r in group if r["seed"] in seeds] for group in (one, other))
+    return first, second
 
 
-def standard_error(one: Sequence[Record], other: Sequence[Record], task: str) -> float:
-    """Binomial standard error of the difference of two accuracies, as if unpaired."""
+@dataclass(frozen=True)
+class Difference:
+    """How much more accurate one row is than another on a task, over the draws of both."""
+
+    cell: str
+    value: float
+    """Of the accuracy, in 0..1."""
+    standard_error: float
+    """Binomial, as if unpaired."""
+
+    @property
+    def in_errors(self) -> float:
+        """In standard errors; 0 where both answer alike."""
+        return self.value / self.standard_error if self.standard_error else 0.0
+
+
+def difference(
+    cell: str, ours: Sequence[Record], other: Sequence[Record], task: str
+) -> Difference | None:
+    """`ours` less `other` on a task; None where they have no draw in common."""
+    pair = shared(ours, other)
+    if not pair[0]:
+        return None
     variance = 0.0
-    for group in (one, other):
+    for group in pair:
         p = mean(group, task)
-        variance += p * (1 - p) / items_of(group, task)
-    return math.sqrt(variance)
+        variance += p * (1 - p) / sum(int(record[f"{task}_items"]) for record in group)
+    return Difference(cell, mean(pair[0], task) - mean(pair[1], task), math.sqrt(variance))
 
 
 def tasks_of(groups: Groups, model: str) -> list[str]:
@@ -125,15 +153,17 @@ def least_kl(groups: Groups, row: Row, others: Sequence[Row]) -> str:
     cells = [cell for cell in cells_of(groups) if (*cell, row.name) in groups]
     lost = []
     for model, ratio in cells:
-        ours = mean(groups[model, ratio, row.name], "kl")
-        rivals = {
-            other.name: mean(groups[model, ratio, other.name], "kl")
-            for other in others
-            if (model, ratio, other.name) in groups
-        }
-        best = min(rivals, key=rivals.__getitem__, default=row.name)
-        if rivals and rivals[best] < ours:
-            lost.append(f"{model} at {ratio:.0%} (`{best}` {rivals[best]:.3f}, {ours:.3f})")
+        ahead: dict[str, tuple[float, float]] = {}
+        for other in others:
+            pair = shared(
+                groups[model, ratio, row.name], groups.get((model, ratio, other.name), [])
+            )
+            if pair[0]:
+                ahead[other.name] = (mean(pair[1], "kl"), mean(pair[0], "kl"))
+        best = min(ahead, key=lambda name: ahead[name][0] - ahead[name][1], default=row.name)
+        if ahead and ahead[best][0] < ahead[best][1]:
+            theirs, ours = ahead[best]
+            lost.append(f"{model} at {ratio:.0%} (`{best}` {theirs:.3f}, {ours:.3f})")
     text = (
         f"`{row.name}` has the least KL in {len(cells) - len(lost)} of {len(cells)} cells "
         f"(a model at a ratio) against {len(others)} other rows"
@@ -141,27 +171,48 @@ def least_kl(groups: Groups, row: Row, others: Sequence[Row]) -> str:
     return f"{text}; not in {'; '.join(lost)}." if lost else f"{text}."
 
 
-def zero_shot(groups: Groups, row: Row, others: Sequence[Row]) -> str:
-    """How the row's accuracies compare with the best of all others', if there are any."""
-    total, at_least, close = 0, 0, 0
-    for model, ratio in cells_of(groups):
-        ours = groups.get((model, ratio, row.name))
-        rivals = [groups[key] for o in others if (key := (model, ratio, o.name)) in groups]
-        if ours is None or not rivals:
-            continue
-        for task in tasks_of(groups, model):
-            best = max(rivals, key=lambda group, task=task: mean(group, task))
-            behind = mean(best, task) - mean(ours, task)
-            total += 1
-            at_least += behind <= 0
-            close += behind <= standard_error(ours, best, task)
-    if not total:
-        return ""
-    return (
-        f"`{row.name}` is at least as accurate as the best other row of its cell in {at_least} of "
-        f"{total} comparisons (a task in a cell), and within one standard error of it in {close}; "
-        "the best is picked with hindsight out of all rows."
-    )
+def differences(groups: Groups, row: Row, other: Row) -> list[Difference]:
+    """`row` less `other` in every cell and task that both have a draw of."""
+    return [
+        found
+        for model, ratio in cells_of(groups)
+        for task in tasks_of(groups, model)
+        if (ours := groups.get((model, ratio, row.name)))
+        and (theirs := groups.get((model, ratio, other.name)))
+        and (found := difference(f"{model} {task}, {ratio:.0%}", ours, theirs, task))
+    ]
+
+
+def zero_shot(groups: Groups, row: Row, others: Sequence[Row]) -> list[str]:
+    """The table of accuracies of `row` against each other row, and what it comes to."""
+    pairs = {other.label: differences(groups, row, other) for other in others}
+    pairs = {label: found for label, found in pairs.items() if found}
+    if not pairs:
+        return []
+    everything = [found for against in pairs.values() for found in against]
+    behind = sum(found.in_errors < -1 for found in everything)
+    far = sum(found.in_errors < -NORMAL_95 for found in everything)
+    lines = [
+        "",
+        f"## Zero-shot, `{row.name}` against each row",
+        "",
+        "Points of accuracy that it has more, over the tasks and ratios of the tables below; each "
+        "comparison is of the same draws and the same items. The standard error is that of two "
+        "independent samples, larger than that of the same items. Of "
+        f"{len(everything)} comparisons `{row.name}` is behind by more than one standard error in "
+        f"{behind}, by more than {NORMAL_95} in {far}.",
+        "",
+        "| against | comparisons | mean | worst comparison | points | standard errors |",
+        "|---|---:|---:|---|---:|---:|",
+    ]
+    for label, found in pairs.items():
+        worst = min(found, key=lambda one: one.in_errors)
+        average = math.fsum(one.value for one in found) / len(found)
+        error = math.sqrt(math.fsum(one.standard_error**2 for one in found)) / len(found)
+        cells = [label, str(len(found)), f"{100 * average:+.1f} ± {100 * error:.1f}", worst.cell]
+        cells += [f"{100 * worst.value:+.1f}", f"{worst.in_errors:+.1f}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def page(records: Sequence[Record], rows: Sequence[Row], missing: Mapping[str, str]) -> str:
@@ -178,9 +229,10 @@ def page(records: Sequence[Record], rows: Sequence[Row], missing: Mapping[str, s
     lines = ["# Pruning methods", "", *_explanation(records), ""]
     for row in ours:
         if any(row.name == name for _, _, name in groups):
-            claims = (least_kl(groups, row, others), zero_shot(groups, row, others))
-            lines += [f"- {claim}" for claim in claims if claim]
+            lines.append(f"- {least_kl(groups, row, others)}")
     lines += [f"- not measured: `{name}` ({why})" for name, why in missing.items()]
+    for row in ours:
+        lines += zero_shot(groups, row, others)
     for model, ratio in cells_of(groups):
         lines += ["", f"## {NAMES[model]}, {ratio:.0%}", "", *table(groups, model, ratio, rows)]
     setups = sorted({f"{record['machine']}; {record['versions']}" for record in records})

@@ -76,13 +76,31 @@ def test_the_claim_of_the_least_kl_is_counted(ours: float, won: int) -> None:
     assert ("stories3M at 20% (`strong` 0.300, 0.400)" in claim) is (won == 0)
 
 
-def test_the_claim_of_accuracy_is_counted_against_the_best_other_row() -> None:
-    records = [cell("plain", 1.0, ending=0.4), cell("strong", 1.0, ending=0.6)]
-    for ending, at_least, close in ((0.6, 1, 1), (0.55, 0, 1), (0.3, 0, 0)):
-        groups = pruning_page.grouped([*records, cell("ours", 1.0, ending=ending)])
-        claim = pruning_page.zero_shot(groups, OURS, ROWS[:2])
-        assert f"in {at_least} of 1 comparisons" in claim
-        assert f"standard error of it in {close};" in claim
+@pytest.mark.parametrize(
+    ("ending", "points", "behind", "far"),
+    [(0.6, "+0.0", 0, 0), (0.5, "-10.0", 1, 0), (0.3, "-30.0", 1, 1)],
+)
+def test_accuracy_is_compared_with_every_other_row(
+    ending: float, points: str, behind: int, far: int
+) -> None:
+    records = [cell("plain", 1.0, ending=0.3), cell("strong", 1.0, ending=0.6)]
+    groups = pruning_page.grouped([*records, cell("ours", 1.0, ending=ending)])
+    text = "\n".join(pruning_page.zero_shot(groups, OURS, ROWS[:2]))
+    assert f"than one standard error in {behind}, by more than 1.64 in {far}." in text
+    assert f"| strong | 1 | {points} ± " in text
+    assert "| stories3M ending, 20% |" in text
+    assert pruning_page.zero_shot(groups, OURS, []) == []
+
+
+def test_rows_are_compared_on_the_draws_that_both_have() -> None:
+    """A third of a task's items may be easier than another."""
+    ours = [cell("ours", 0.4, ending=0.9), cell("ours", 0.8, 1, ending=0.5)]
+    groups = pruning_page.grouped([*ours, cell("plain", 0.5, ending=0.8)])
+    assert "the least KL in 1 of 1" in pruning_page.least_kl(groups, OURS, ROWS[:1])
+    assert "| plain | 1 | +10.0 ± 5.0 |" in pruning_page.zero_shot(groups, OURS, ROWS[:1])[-1]
+    elsewhere = pruning_page.grouped([*ours, cell("plain", 0.1, 2)])
+    assert "the least KL in 1 of 1" in pruning_page.least_kl(elsewhere, OURS, ROWS[:1])
+    assert pruning_page.zero_shot(elsewhere, OURS, ROWS[:1]) == []
 
 
 def test_a_finished_cell_is_not_run_again_unless_it_was_made_otherwise(tmp_path: Path) -> None:
