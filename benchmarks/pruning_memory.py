@@ -388,18 +388,19 @@ def page(rows: list[dict[str, Any]]) -> str:
         "",
         "Where the time goes, seconds:",
         "",
-        f"| shape | {' | '.join(phases)} | processor seconds |",
-        f"| --- |{' ---: |' * (len(phases) + 1)}",
+        f"| shape | threads | {' | '.join(phases)} | processor seconds |",
+        f"| --- |{' ---: |' * (len(phases) + 2)}",
     ]
     for row in rows:
         seconds = [f"{row['seconds_by_phase'].get(phase, 0):.0f}" for phase in phases]
-        lines.append(f"| {row['shape']} | {' | '.join(seconds)} | {row['cpu_seconds']:.0f} |")
+        cells = [row["shape"], str(row["threads"]), *seconds, f"{row['cpu_seconds']:.0f}"]
+        lines.append(f"| {' | '.join(cells)} |")
     lines += ["", *_remarks(rows)]
     return "\n".join(lines) + "\n"
 
 
 def _remarks(rows: list[dict[str, Any]]) -> list[str]:
-    keys = ("machine", "threads", "paredown", "python", "torch", "transformers", "numpy")
+    keys = ("machine", "paredown", "python", "torch", "transformers", "numpy")
     first = rows[0]
     facts = {key: " / ".join(dict.fromkeys(str(row[key]) for row in rows)) for key in keys}
     return [
@@ -407,9 +408,11 @@ def _remarks(rows: list[dict[str, Any]]) -> list[str]:
         f"{first['seq_len']} tokens. `judge` is the held-out comparison of what each step could "
         "do, through the rest of the dense model; `read` includes turning the weights to float32.",
         "",
-        f"Machine: {facts['machine']}, {facts['threads']} thread(s), shared with other work. "
-        + "Versions: "
-        + ", ".join(f"{key} {facts[key]}" for key in keys[2:])
+        "Where minutes are much more than the processor seconds by the threads, other work ran "
+        "beside it.",
+        "",
+        f"Machine: {facts['machine']}. Versions: "
+        + ", ".join(f"{key} {facts[key]}" for key in keys[1:])
         + ".",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tiny_checkpoint import write_checkpoint, write_text
+from torch import nn
 from transformers import AutoModelForCausalLM
 
 from toolchain.model.checkpoint import Checkpoint, open_checkpoint
@@ -326,6 +328,29 @@ def test_no_finished_layer_stays_in_memory(dense: Checkpoint, tmp_path: Path) ->
         layers = pruner.run(SILENT, "pruning")
     assert [layer.tensors for layer in layers] == [{}] * 4
     assert all(store.load(index).tensors for index in structure.layers)
+
+
+def test_one_layer_is_in_float32_at_a_time(
+    dense: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alive: weakref.WeakSet[nn.Module] = weakref.WeakSet()
+    most = []
+    build = Checkpoint.layer_from
+
+    def counted(*given: Any) -> nn.Module:
+        layer = build(*given)
+        alive.add(layer)
+        most.append(len(alive))
+        return layer
+
+    monkeypatch.setattr(Checkpoint, "layer_from", counted)
+    bench = workbench(dense, tmp_path)
+    structure = planned_structure(dense.spec, bench.settings)
+    store = LayerStore(tmp_path / "layers")
+    with torch.no_grad():
+        Pruner(bench, structure, Method("condition", "least_squares"), store).run(SILENT, "pruning")
+    assert len(most) > 10
+    assert max(most) == 1
 
 
 # Going on after an interruption

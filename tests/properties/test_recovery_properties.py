@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 
 from toolchain import registry
 from toolchain.calibrate.stats import ProjectionStatistics
+from toolchain.pruning import linear
 from toolchain.pruning.recovery import TARGETS, Problem, Recovered, SharedRecovery
 from toolchain.pruning.recovery.least_squares import DAMPING as REFIT_DAMPING
 from toolchain.pruning.recovery.mask_tuning import DAMPING as MASK_DAMPING
 from toolchain.pruning.step import NONE, candidates, most_important
-from toolchain.pruning.targets import MIXTURES, kept_rows, problem, targets
+from toolchain.pruning.targets import kept_rows, problem, targets
 
 WIDTH, KEPT, OUTPUTS, TOKENS = 8, 5, 4, 60
 seeds = st.integers(0, 2**31)
@@ -56,9 +58,8 @@ class Draw:
     def problem(self, name: str, has_bias: bool = False) -> Problem:
         """The problem of keeping the first columns."""
         kept = kept_rows(self.statistics, self.w, self.columns, has_bias)
-        wanted = targets(self.statistics, self.w, self.columns)
-        mixed = {n: wanted[a].mixed_with(wanted[b]) for n, (a, b) in MIXTURES.items()}
-        return problem(kept, {**wanted, **mixed}[name], kept.gram())
+        target = targets(self.statistics, self.w, self.columns, [name])[name]
+        return problem(kept, target, kept.gram())
 
     def error(self, name: str, recovered: Recovered) -> float:
         """‖T - X_K W' - b‖²."""
@@ -74,6 +75,35 @@ def recover(method: str, asked: Problem) -> Recovered:
 
 
 target_names = st.sampled_from(["own", "own+dense", "dense", "own+residual", "residual"])
+
+
+@pytest.mark.parametrize("panel", [1, 3, 512])
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_a_target_still_misses_is_what_the_data_say(
+    monkeypatch: pytest.MonkeyPatch, panel: int, name: str
+) -> None:
+    """However few rows and columns are in float64 at a time."""
+    monkeypatch.setattr(linear, "SOLVED_AT_A_TIME", panel)
+    draw = Draw(panel)
+    found = targets(draw.statistics, draw.w, draw.columns, [name])
+    assert list(found) == [name]
+    kept = draw.x[:, draw.columns]
+    missing = kept.T @ (draw.target(name) - kept @ draw.w[draw.columns])
+    torch.testing.assert_close(found[name].rest, missing)
+    torch.testing.assert_close(found[name].mean, draw.target(name).mean(0))
+
+
+def test_the_products_of_the_inputs_go_once_they_are_factorised() -> None:
+    """The largest matrix of a layer is not there while its candidates are made and stored."""
+    draw = Draw(0)
+    kept = kept_rows(draw.statistics, draw.w, draw.columns, has_bias=False)
+    wanted = targets(draw.statistics, draw.w, draw.columns, ["own", "residual"])
+    gram = weakref.ref(draw.statistics.gram)
+    fitted = registry.resolve("recovery", "least_squares").fit(kept, wanted, {})
+    del draw, kept
+    assert gram() is not None
+    next(fitted)
+    assert gram() is None
 
 
 @settings(deadline=None, max_examples=80)

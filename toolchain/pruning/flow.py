@@ -174,3 +174,13 @@ def advance_(
     for batch in batches:
         for stream, layer in layers.items():
             batch.hidden[stream] = block.apply(layer, batch.hidden[stream].to(device)).cpu()
+
+
+def pass_through_(
+    states: Sequence[dict[str, Tensor]], blocks: Sequence[Block], layer: nn.Module, device: str
+) -> None:
+    """Move hidden states, by name for each batch, through `blocks` of one layer."""
+    for block in blocks:
+        for hidden in states:
+            for name, state in hidden.items():
+                hidden[name] = block.apply(layer, state.to(device)).cpu()

@@ -11,7 +11,7 @@ from toolchain.model.block import Block
 from toolchain.model.likelihood import Perplexity
 from toolchain.model.outer import Entrance
 from toolchain.model.sizes import STEP_TOKENS
-from toolchain.pruning.flow import DENSE, Batch
+from toolchain.pruning.flow import DENSE, Batch, pass_through_
 from toolchain.pruning.rulers import ruler_for
 
 
@@ -39,7 +39,7 @@ class Judge:
 
     def set_reference(self, batches: Sequence[Batch]) -> None:
         """Run the dense model on the held-out text; `batches` stand before the first layer."""
-        ends = self._finish([{DENSE: batch.hidden[DENSE]} for batch in batches], 0, [])
+        ends = self._finish([{DENSE: batch.hidden[DENSE]} for batch in batches], 0)
         self._reference = [end[DENSE] for end in ends]
 
     def for_layers(self, read_layer: Callable[[int], nn.Module], layer_count: int) -> Judge:
@@ -58,7 +58,6 @@ class Judge:
         batches: Sequence[Batch],
         candidates: Sequence[dict[str, Tensor]],
         layer: int,
-        rest_of_layer: Sequence[tuple[Block, nn.Module]] = (),
     ) -> dict[str, float]:
         """How far candidates are from the dense model, after the dense rest of the model.
 
@@ -68,35 +67,20 @@ class Judge:
         Args:
             batches: the first of the batches that `set_reference` saw, or all of them.
             candidates: per batch, hidden states [b, t, hidden_size] by candidate name.
-            layer: index of the first whole layer that is still to come.
-            rest_of_layer: blocks that come before it.
+            layer: index of the first layer that is still to come.
         """
-        ends = self._finish(candidates, layer, rest_of_layer)
+        ends = self._finish(candidates, layer)
         return self._ruler.divergences(batches, self._reference[: len(batches)], ends)
 
     def perplexity(self, batches: Sequence[Batch], stream: str) -> Perplexity | None:
         """Perplexity on the held-out text of a stream that has passed the last layer."""
         return self._ruler.perplexity(batches, [batch.hidden[stream] for batch in batches])
 
-    def _finish(
-        self,
-        hidden: Sequence[dict[str, Tensor]],
-        first: int,
-        rest_of_layer: Sequence[tuple[Block, nn.Module]],
-    ) -> list[dict[str, Tensor]]:
+    def _finish(self, hidden: Sequence[dict[str, Tensor]], first: int) -> list[dict[str, Tensor]]:
         ends = [dict(states) for states in hidden]
-        for block, layer in rest_of_layer:
-            self._through_(ends, block, layer)
         for index in range(first, self._layer_count):
-            layer = self._read_layer(index)
-            for block in self._blocks:
-                self._through_(ends, block, layer)
+            pass_through_(ends, self._blocks, self._read_layer(index), self._device)
         return ends
-
-    def _through_(self, ends: list[dict[str, Tensor]], block: Block, layer: nn.Module) -> None:
-        for states in ends:
-            for name, hidden in states.items():
-                states[name] = block.apply(layer, hidden.to(self._device)).cpu()
 
 
 def judged_part(batches: Sequence[Batch]) -> list[Batch]:

@@ -111,9 +111,10 @@ def quadratic_(gram: Tensor, weight: Tensor) -> Tensor:
     return gram
 
 
-def row_panels(count: int) -> Iterator[slice]:
-    """Slices of SOLVED_AT_A_TIME rows that cover `count`."""
-    return (slice(start, start + SOLVED_AT_A_TIME) for start in range(0, count, SOLVED_AT_A_TIME))
+def row_panels(count: int, times: int = 1) -> Iterator[slice]:
+    """Slices of `times` SOLVED_AT_A_TIME rows that cover `count`."""
+    size = times * SOLVED_AT_A_TIME
+    return (slice(start, start + size) for start in range(0, count, size))
 
 
 def diagonal_blocks(matrix: Tensor, block: int) -> Tensor:

@@ -17,7 +17,7 @@ from toolchain.calibrate.stats import ProjectionStatistics
 from toolchain.model.block import Block
 from toolchain.model.compact import ATTENTION, cut, expand, read_projection, unit_width
 from toolchain.pruning.allocate import Place, Pool
-from toolchain.pruning.flow import DENSE, PRUNED, advance_
+from toolchain.pruning.flow import DENSE, PRUNED, advance_, pass_through_
 from toolchain.pruning.step import NONE, as_stored, candidates, choose_units, collect_
 from toolchain.pruning.stream import Method
 from toolchain.pruning.workbench import Tensors, Workbench
@@ -118,9 +118,8 @@ class Sensitivity:
             for count, (columns, own) in projections.items():
                 output = part.block.project(inputs[..., columns], own)
                 ends[-1][str(count)] = part.block.join(layer, hidden, output).cpu()
-        later = bench.blocks[bench.blocks.index(part.block) + 1 :]
-        rest = [(block, layer) for block in later]
-        found_kl = bench.dense_judge.divergences(self._held_out, ends, index + 1, rest)
+        pass_through_(ends, bench.later_blocks(part.block), layer, bench.device)
+        found_kl = bench.dense_judge.divergences(self._held_out, ends, index + 1)
         return [found_kl[str(count)] for count in counts]
 
 

@@ -129,18 +129,16 @@ def candidates(
     """
     kept = kept_rows(statistics, weight, columns, has_bias)
     yield NONE, Recovered(kept.weight)
-    known = targets(statistics, weight, columns)
-    del statistics, weight  # what is not in `kept` is not needed any more
     shared = recover if isinstance(recover, SharedRecovery) else None
     names = (only,) if only else (shared.tried if shared else TARGETS)
     # The mean of two targets that are fitted anyway is left to the method, to which it is free.
     later = {n: p for n, p in MIXTURES.items() if n in names and shared and set(p) <= set(names)}
-    mixed = [n for n in names if n in MIXTURES and n not in later]
-    wanted = {name: target for name, target in known.items() if name in names}
-    wanted |= {n: known[MIXTURES[n][0]].mixed_with(known[MIXTURES[n][1]]) for n in mixed}
-    del known
+    wanted = targets(statistics, weight, columns, [name for name in names if name not in later])
+    del statistics, weight  # what is not in `kept` is not needed any more
     if shared is not None:
-        yield from shared.fit(kept, wanted, later)
+        fitted = shared.fit(kept, wanted, later)
+        del kept, wanted  # whose parts it drops as soon as it can
+        yield from fitted
         return
     gram = kept.gram()
     for name, target in wanted.items():
@@ -173,6 +171,7 @@ def as_stored(
             notes.append(f"{name}: the weights overflow {weight.dtype}")
         elif name == NONE or not _same_projection(candidate, stored[NONE], block):
             stored[name] = candidate
+        del recovered, weight, candidate  # not there while the next one is solved for
     return stored, notes
 
 

@@ -7,7 +7,7 @@ also runs through the layers that are dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -30,7 +30,7 @@ from toolchain.model.compact import (
 )
 from toolchain.progress import Progress
 from toolchain.pruning.device import return_freed_memory
-from toolchain.pruning.flow import DENSE, PRUNED, advance_
+from toolchain.pruning.flow import DENSE, PRUNED, Batch, advance_, pass_through_
 from toolchain.pruning.gradients import GradientStore
 from toolchain.pruning.judge import judged_part
 from toolchain.pruning.layers import FinishedLayer, LayerStore, with_zero_biases
@@ -220,10 +220,21 @@ class Pruner:
         self, step: _Step, columns: Tensor, results: Mapping[str, Tensors]
     ) -> dict[str, float]:
         """Held-out KL of each candidate, with the rest of the model still dense."""
+        held_out = judged_part(self._held_out)
+        ends = self._after_layer(step, held_out, columns, results)
+        return self._judge.divergences(held_out, ends, step.place + 1)
+
+    def _after_layer(
+        self,
+        step: _Step,
+        held_out: Sequence[Batch],
+        columns: Tensor,
+        results: Mapping[str, Tensors],
+    ) -> list[dict[str, Tensor]]:
+        """Hidden states after the step's layer, its other block being dense, by candidate."""
         bench, block = self._bench, step.block
         rows, whole = columns.to(bench.device), self._whole(step)
-        held_out = judged_part(self._held_out)
-        ends = []
+        ends: list[dict[str, Tensor]] = []
         for batch in held_out:
             hidden = batch.hidden[PRUNED].to(bench.device)
             inputs = block.inputs(whole, hidden)[..., rows]
@@ -233,9 +244,8 @@ class Pruner:
                     for name, tensors in results.items()
                 }
             )
-        later = bench.blocks[bench.blocks.index(block) + 1 :]
-        rest = [(next_block, whole) for next_block in later]
-        return self._judge.divergences(held_out, ends, step.place + 1, rest)
+        pass_through_(ends, bench.later_blocks(block), whole, bench.device)
+        return ends
 
 
 @dataclass(frozen=True)

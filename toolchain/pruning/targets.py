@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -35,8 +36,10 @@ def kept_rows(
     )
 
 
-def targets(statistics: ProjectionStatistics, weight: Tensor, columns: Tensor) -> dict[str, Target]:
-    """The targets that are tried, by name; so are the means of two of them, `MIXTURES`.
+def targets(
+    statistics: ProjectionStatistics, weight: Tensor, columns: Tensor, names: Sequence[str]
+) -> dict[str, Target]:
+    """The targets of the given names, in their order.
 
     With X the inputs after the pruned prefix:
 
@@ -48,31 +51,40 @@ def targets(statistics: ProjectionStatistics, weight: Tensor, columns: Tensor) -
 
     Args:
         statistics: sums over X, on the CPU.
-        weight: W, [d, m], in their dtype.
+        weight: W, [d, m] in their dtype.
         columns: kept columns of X, [k].
+        names: which, of `toolchain.pruning.recovery.TARGETS`.
     """
-    tokens = statistics.tokens
+    tokens, input_sum = statistics.tokens, statistics.input_sum.double()
+    parts = {part for name in names for part in MIXTURES.get(name, (name,))}
+    rests = {part: weight.new_empty(len(columns), weight.shape[1]) for part in parts}
     gone = torch.ones(len(weight), dtype=torch.bool)
     gone[columns] = False
     removed = gone.nonzero().squeeze(1)
-    own = torch.empty(len(columns), weight.shape[1], dtype=weight.dtype)
-    dense, residual = torch.empty_like(own), torch.empty_like(own)
-    kept_weight, removed_weight = weight[columns].double(), weight[removed].double()
-    for rows in row_panels(len(columns)):
+    # Neither XᵀX nor W is in float64 as a whole; a panel of W is turned again for each of XᵀX.
+    for rows in row_panels(len(columns), 2):
         gram = statistics.gram[columns[rows]]
-        # XᵀXW - X_KᵀX_K W_K is what the removed columns gave.
-        own[rows] = gram[:, removed].double() @ removed_weight
-        unrecovered = gram[:, columns].double() @ kept_weight
-        missing = statistics.target_cross[columns[rows]].double() - unrecovered
-        dense[rows] = missing
-        residual[rows] = missing + statistics.drift_cross[columns[rows]]
-    own_sum = statistics.input_sum.double() @ weight.double()
+        to_removed, to_kept = gram[:, removed].double(), gram[:, columns].double()
+        for outputs in row_panels(weight.shape[1], 2):
+            if "own" in rests:
+                # XᵀXW - X_KᵀX_K W_K is what the removed columns gave.
+                rests["own"][rows, outputs] = to_removed @ weight[removed, outputs].double()
+            if parts == {"own"}:
+                continue
+            dense = statistics.target_cross[columns[rows], outputs].double()
+            dense -= to_kept @ weight[columns, outputs].double()
+            if "dense" in rests:
+                rests["dense"][rows, outputs] = dense
+            if "residual" in rests:
+                drift = statistics.drift_cross[columns[rows], outputs]
+                rests["residual"][rows, outputs] = dense + drift
+    own_sum = torch.cat([input_sum @ weight[:, o].double() for o in row_panels(weight.shape[1])])
     dense_sum = statistics.target_sum.double()
-    return {
-        "own": Target(own, own_sum / tokens),
-        "dense": Target(dense, dense_sum / tokens),
-        "residual": Target(residual, (dense_sum + statistics.drift_sum) / tokens),
-    }
+    sums = {"own": own_sum, "dense": dense_sum, "residual": dense_sum + statistics.drift_sum}
+    plain = {part: Target(rest, sums[part] / tokens) for part, rest in rests.items()}
+    mixed = {name: MIXTURES[name] for name in names if name in MIXTURES}
+    found = plain | {n: plain[one].mixed_with(plain[other]) for n, (one, other) in mixed.items()}
+    return {name: found[name] for name in names}
 
 
 def problem(kept: KeptRows, target: Target, gram: Tensor) -> Problem:

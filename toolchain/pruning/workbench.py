@@ -80,6 +80,10 @@ class Workbench:
             padded=self.source.family.causal,
         )
 
+    def later_blocks(self, block: Block) -> Sequence[Block]:
+        """The blocks of a layer that come after `block`."""
+        return self.blocks[self.blocks.index(block) + 1 :]
+
     def dense_layer(self, index: int) -> nn.Module:
         """Layer `index` of the dense model on the device."""
         return self.source.layer(index, self.device)

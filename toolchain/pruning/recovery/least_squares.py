@@ -37,6 +37,8 @@ class LeastSquares:
     ) -> Iterator[tuple[str, Recovered]]:
         """Refit to each target, and to each mean of two."""
         factor, damping = factorise(kept.gram, DAMPING)
+        weight = kept.weight
+        del kept  # and with it all of XᵀX, which nobody needs once it is factorised
         note = f"damping was raised to {damping:g}" if damping > DAMPING else ""
         corrections = {}
         for name, target in targets.items():
@@ -44,10 +46,10 @@ class LeastSquares:
                 columns = target.rest[:, start : start + SOLVED_AT_A_TIME]
                 columns.copy_(solve_(factor, columns.to(torch.float64, copy=True)))
             corrections[name] = target.rest
-            yield name, Recovered(kept.weight + corrections[name], note=note)
+            yield name, Recovered(weight + corrections[name], note=note)
         for name, (one, other) in mixtures.items():
             half = (corrections[one] + corrections[other]) / 2
-            yield name, Recovered(kept.weight + half, note=note)
+            yield name, Recovered(weight + half, note=note)
 
 
 recover = LeastSquares()
