@@ -44,10 +44,14 @@ def predict_peak_bytes(spec: ModelSpec, settings: PruneSettings, device: str = "
     phases = [_tables(spec) * table * stored]
     for shape in dict.fromkeys(spec.layers):
         layer = spec.layer_parameters(shape)
-        # As stored, and cut so far; in float32 only while nothing is solved.
-        moving = FLOAT_BYTES * layer + max(_collecting(), _judging(spec, layer))
-        work = [moving, *_solving(spec, shape, settings, stored)]
-        phases += [2 * stored * layer + bytes_then for bytes_then in work]
+        statistics = _statistics(spec, shape)
+        collecting = (
+            FLOAT_BYTES * layer + statistics + _ACTIVATIONS * FLOAT_BYTES * WIDEST_ACTIVATION
+        )
+        judging = (FLOAT_BYTES + stored) * layer + _judging(spec)
+        solving = [statistics + most for most in _solving(spec, shape, settings, stored)]
+        # All the time: the layer as stored, and cut so far.
+        phases += [2 * stored * layer + work for work in (collecting, judging, *solving)]
     if settings.tune != "none" or tunes_masks(spec, settings, device):
         phases.append(_tuning(spec, settings))
     head = FLOAT_BYTES * min(table, SLICE_ELEMENTS)
@@ -58,32 +62,36 @@ def _tables(spec: ModelSpec) -> int:
     return 1 if spec.tie_word_embeddings else 2
 
 
-def _collecting() -> int:
-    return _ACTIVATIONS * FLOAT_BYTES * WIDEST_ACTIVATION
+def _widest(shape: LayerShape) -> int:
+    """Inputs of the layer's widest projection."""
+    return max(shape.intermediate_size, shape.num_attention_heads * shape.head_dim)
+
+
+def _statistics(spec: ModelSpec, shape: LayerShape) -> int:
+    width = _widest(shape)
+    return FLOAT_BYTES * width * (width + 2 * spec.hidden_size)
 
 
 def _solving(
     spec: ModelSpec, shape: LayerShape, settings: PruneSettings, stored: int
 ) -> tuple[int, int]:
-    """Bytes while scoring and while recovering the layer's widest projection."""
-    width = max(shape.intermediate_size, shape.num_attention_heads * shape.head_dim)
+    """Bytes beside the statistics while scoring and while recovering the widest projection."""
+    width = _widest(shape)
     kept = width * (1 - settings.ratio)
-    weight = width * spec.hidden_size
-    gram = FLOAT_BYTES * width * width
+    weight = FLOAT_BYTES * width * spec.hidden_size
     panels = 3 * DOUBLE_BYTES * SOLVED_AT_A_TIME * width
-    scoring = gram + 3 * FLOAT_BYTES * weight + DOUBLE_BYTES * width * width + panels
+    scoring = weight + DOUBLE_BYTES * width * width + panels
     rows = kept * spec.hidden_size
-    # Two targets, the kept weights and a candidate in float32; all candidates as stored.
-    targets = 4 * FLOAT_BYTES * rows + (_TARGETS + 1) * stored * rows
-    recovering = gram + DOUBLE_BYTES * kept * kept + targets + panels
-    return scoring, int(recovering)
+    # Two targets and the kept weights in float32, all candidates as stored. XᵀX goes when it has
+    # become a factor, and what the targets were made of has gone before.
+    targets = 3 * FLOAT_BYTES * rows + (_TARGETS + 1) * stored * rows
+    factor = DOUBLE_BYTES * kept * kept - 2 * weight
+    return scoring, int(targets + panels + max(factor, 2 * panels))
 
 
-def _judging(spec: ModelSpec, layer: int) -> int:
-    stored = BYTES_PER_ELEMENT[spec.dtype]
+def _judging(spec: ModelSpec) -> int:
     candidates = (_TARGETS + 1) * FLOAT_BYTES * STEP_TOKENS * spec.hidden_size
-    logits = 4 * FLOAT_BYTES * CHUNK_LOGITS
-    return layer * (FLOAT_BYTES + stored) + candidates + logits
+    return candidates + 4 * FLOAT_BYTES * CHUNK_LOGITS
 
 
 def _tuning(spec: ModelSpec, settings: PruneSettings) -> int:
