@@ -20,6 +20,8 @@ from toolchain.model.checkpoint import Checkpoint, open_checkpoint
 from toolchain.progress import SILENT, Progress
 from toolchain.pruning import search
 from toolchain.pruning.drop import LayerStage
+from toolchain.pruning.flow import DENSE
+from toolchain.pruning.judge import judged_part
 from toolchain.pruning.layers import LayerStore
 from toolchain.pruning.request import check_request
 from toolchain.pruning.result import PruneResult
@@ -314,6 +316,34 @@ def test_joint_tuning_is_never_worse_on_held_out_text(dense: Checkpoint, tmp_pat
     names = load_file(result.path / "model.safetensors").keys()
     model = AutoModelForCausalLM.from_pretrained(result.path)
     assert set(names) <= set(model.state_dict())
+
+
+# Judging
+
+
+def test_a_part_of_a_batch_is_judged_as_transformers_sees_it(
+    dense: Checkpoint, tmp_path: Path
+) -> None:
+    bench = workbench(dense, tmp_path, samples=24, seq_len=10)
+    batches = bench.batches(bench.samples.held_out, [DENSE])
+    counts = batches[0].mask.sum(1).tolist()
+    assert len(counts) > 2
+    part = judged_part(batches, counts[0] + counts[1])
+    noise = 0.1 * torch.randn(
+        part[0].hidden[DENSE].shape, generator=torch.Generator().manual_seed(0)
+    )
+    changed = part[0].hidden[DENSE] + noise
+    model, expected = dense.load(), []
+    with torch.no_grad():
+        found = bench.dense_judge.divergences(part, [{"changed": changed}], 0)["changed"]
+        for row in range(2):
+            ids, states = part[0].token_ids[row, : counts[row]], changed[row, : counts[row]]
+            logs = [
+                torch.log_softmax(model(**given).logits[0, :-1], -1)
+                for given in ({"input_ids": ids[None]}, {"inputs_embeds": states[None]})
+            ]
+            expected.append((logs[0].exp() * (logs[0] - logs[1])).sum(-1))
+    assert found == pytest.approx(float(torch.cat(expected).mean()), rel=1e-3)
 
 
 # One layer in memory at a time

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from toolchain.model.sizes import STEP_TOKENS
 from toolchain.model.spec import ModelSpec, spec_from_config
 from toolchain.pruning.effort import (
     FEWEST_DRAFTS,
+    FEWEST_STEP_TOKENS,
     MOST_DRAFTS,
     affordable_drafts,
     draft_operations,
     finalists,
+    step_tokens,
     tunes_masks,
 )
 from toolchain.recipe import PruneSettings
@@ -41,6 +44,16 @@ def test_a_small_model_gets_everything_and_a_large_one_on_a_cpu_nothing() -> Non
     assert tunes_masks(SMALL, default, "cpu")
     assert affordable_drafts(LARGE, default, "cpu") == 0
     assert not tunes_masks(LARGE, default, "cpu")
+
+
+def test_the_steps_of_a_deep_model_are_judged_on_less_text() -> None:
+    tokens = [
+        step_tokens(llama(layers, 2048, 32, 8192, 128256), "cpu") for layers in (4, 16, 24, 64)
+    ]
+    assert tokens == sorted(tokens, reverse=True)
+    assert tokens[0] == STEP_TOKENS > tokens[1] > tokens[2] > tokens[3] == FEWEST_STEP_TOKENS
+    assert step_tokens(SMALL, "cpu") == step_tokens(LARGE, "cuda") == STEP_TOKENS
+    assert step_tokens(LARGE, "cpu") == FEWEST_STEP_TOKENS
 
 
 def test_less_text_and_a_faster_device_allow_more() -> None:

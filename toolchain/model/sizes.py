@@ -15,4 +15,4 @@ SOLVED_AT_A_TIME = 512
 """Rows or columns that are in float64 at a time beside the one matrix."""
 
 STEP_TOKENS = 2048
-"""Held-out tokens that judge a single step; all of them judge the whole."""
+"""The most held-out tokens that judge a single step; all of them judge the whole."""

@@ -6,6 +6,7 @@ machine happens to be.
 
 from __future__ import annotations
 
+from toolchain.model.sizes import STEP_TOKENS
 from toolchain.model.spec import ModelSpec
 from toolchain.recipe import PruneSettings
 
@@ -25,10 +26,16 @@ BATCH_SEQUENCES = 8
 KEPT_LAYERS_BYTES = 1 << 28
 """Tuning keeps all layers in memory if they fit into this; else it reads them each time."""
 AFFORDABLE = {"cpu": 2e14, "mps": 2e15, "cuda": 2e16}
-"""Floating-point operations for all drafts, and again for joint tuning: some tens of minutes."""
+"""Floating-point operations for all drafts, again for joint tuning, and again for judging every
+step: some tens of minutes."""
+FEWEST_STEP_TOKENS = 256
+"""Fewer held-out tokens would leave the choice of a step to chance."""
 
 _FORWARDS_OF_A_DRAFT = 3
 """Statistics of the dense model, statistics of the pruned one and its way on."""
+_STEPS_OF_A_LAYER = 2
+_CANDIDATES = 4
+"""What a step chooses from: three targets of least squares, and no recovery."""
 _FORWARDS_OF_A_PASS = 5
 """Forward, forward again with a graph, and a backward pass of about twice that; and the guard."""
 
@@ -70,3 +77,16 @@ def tunes_masks(spec: ModelSpec, settings: PruneSettings, device: str) -> bool:
     if settings.joint_masks is not None:
         return settings.joint_masks
     return mask_operations(spec, settings) <= AFFORDABLE[device]
+
+
+def step_tokens(spec: ModelSpec, device: str) -> int:
+    """The most held-out tokens that single steps are judged on.
+
+    Each candidate of each step goes through all later layers, work that grows with the square of
+    their number: models from about a billion parameters on a CPU get fewer tokens.
+    """
+    layers = len(spec.layers)
+    # A step sees half of the layers on average.
+    weights = spec.block_parameters * layers / 2 + layers * spec.vocab_size * spec.hidden_size
+    operations = _STEPS_OF_A_LAYER * _CANDIDATES * 2.0 * weights
+    return min(max(int(AFFORDABLE[device] / operations), FEWEST_STEP_TOKENS), STEP_TOKENS)

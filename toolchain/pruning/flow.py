@@ -128,6 +128,11 @@ class Batch:
     hidden: MutableMapping[str, Tensor]
     """float32 [b, t, hidden_size] on the CPU, by stream."""
 
+    def first(self, count: int) -> Batch:
+        """The first `count` sequences alone."""
+        hidden = {stream: states[:count] for stream, states in self.hidden.items()}
+        return Batch(self.token_ids[:count], self.mask[:count], hidden)
+
 
 def batch_tokens(intermediate_size: int) -> int:
     """Tokens in a batch of a model whose widest MLP has that many neurons."""

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from toolchain.model.block import Block
 from toolchain.model.likelihood import Perplexity
 from toolchain.model.outer import Entrance
-from toolchain.model.sizes import STEP_TOKENS
 from toolchain.pruning.flow import DENSE, Batch, pass_through_
 from toolchain.pruning.rulers import ruler_for
 
@@ -65,12 +64,15 @@ class Judge:
         embeddings (see `toolchain.pruning.rulers`).
 
         Args:
-            batches: the first of the batches that `set_reference` saw, or all of them.
+            batches: the batches that `set_reference` saw, or the first sequences of them.
             candidates: per batch, hidden states [b, t, hidden_size] by candidate name.
             layer: index of the first layer that is still to come.
         """
         ends = self._finish(candidates, layer)
-        return self._ruler.divergences(batches, self._reference[: len(batches)], ends)
+        reference = [
+            whole[: len(batch.mask)] for whole, batch in zip(self._reference, batches, strict=False)
+        ]
+        return self._ruler.divergences(batches, reference, ends)
 
     def perplexity(self, batches: Sequence[Batch], stream: str) -> Perplexity | None:
         """Perplexity on the held-out text of a stream that has passed the last layer."""
@@ -83,13 +85,17 @@ class Judge:
         return ends
 
 
-def judged_part(batches: Sequence[Batch]) -> list[Batch]:
-    """The first of the batches, up to STEP_TOKENS: what single steps are judged on."""
-    tokens = 0
+def judged_part(batches: Sequence[Batch], most_tokens: int) -> list[Batch]:
+    """The first sequences of the batches, up to `most_tokens`, and at least one."""
     chosen: list[Batch] = []
+    left = most_tokens
     for batch in batches:
-        if chosen and tokens + int(batch.mask.sum()) > STEP_TOKENS:
+        tokens = batch.mask.sum(1).cumsum(0)
+        count = int((tokens <= left).sum())
+        if count < len(tokens) and (count or not chosen):
+            chosen.append(batch.first(max(count, 1)))
+        if count < len(tokens):
             break
         chosen.append(batch)
-        tokens += int(batch.mask.sum())
+        left -= int(tokens[-1])
     return chosen

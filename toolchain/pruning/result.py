@@ -18,6 +18,7 @@ from toolchain.model.compact import Kept, save_tensors
 from toolchain.model.likelihood import Perplexity
 from toolchain.model.spec import ModelSpec
 from toolchain.pruning.card import model_card
+from toolchain.pruning.effort import step_tokens
 from toolchain.pruning.request import Request, result_config, saved_shapes
 from toolchain.pruning.search import Choice, Draft
 from toolchain.pruning.step import NONE, Decision
@@ -124,6 +125,7 @@ def checkpoint_record(
         "recovery": NONE if outcome.best == "unrecovered" else choice.recovery,
         "allocation": choice.allocation,
         "device": request.device,
+        "step_tokens": step_tokens(source.spec, request.device),
         "dense": to_json(source.identity),
         "layers": list(outcome.structure.layers),
         "scales": list(outcome.structure.scales),

@@ -220,7 +220,7 @@ class Pruner:
         self, step: _Step, columns: Tensor, results: Mapping[str, Tensors]
     ) -> dict[str, float]:
         """Held-out KL of each candidate, with the rest of the model still dense."""
-        held_out = judged_part(self._held_out)
+        held_out = judged_part(self._held_out, self._bench.step_tokens)
         ends = self._after_layer(step, held_out, columns, results)
         return self._judge.divergences(held_out, ends, step.place + 1)
 

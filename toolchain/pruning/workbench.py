@@ -15,6 +15,7 @@ from toolchain.model.likelihood import Perplexity
 from toolchain.model.outer import Entrance, Outer
 from toolchain.progress import Progress
 from toolchain.pruning.backward import Decoder
+from toolchain.pruning.effort import step_tokens
 from toolchain.pruning.flow import DENSE, Batch, HiddenStates, advance_, batch_tokens, start_batches
 from toolchain.pruning.judge import Judge
 from toolchain.pruning.request import Request
@@ -51,6 +52,7 @@ class Workbench:
         self.work = work
         self.progress = progress
         self.layer_count = len(self.source.spec.layers)
+        self.step_tokens = step_tokens(self.source.spec, self.device)
         outer = Outer if self.source.family.causal else Entrance
         self.outer: Entrance = outer(self.source, self.device)
         rotary = Rotary(self.outer.rotary_embedding, self.device)
