@@ -129,7 +129,9 @@ class Batch:
     """float32 [b, t, hidden_size] on the CPU, by stream."""
 
     def first(self, count: int) -> Batch:
-        """The first `count` sequences alone."""
+        """The first `count` sequences alone; the batch itself where those are all."""
+        if count == len(self.mask):
+            return self
         hidden = {stream: states[:count] for stream, states in self.hidden.items()}
         return Batch(self.token_ids[:count], self.mask[:count], hidden)
 

@@ -92,10 +92,11 @@ def judged_part(batches: Sequence[Batch], most_tokens: int) -> list[Batch]:
     for batch in batches:
         tokens = batch.mask.sum(1).cumsum(0)
         count = int((tokens <= left).sum())
-        if count < len(tokens) and (count or not chosen):
-            chosen.append(batch.first(max(count, 1)))
+        if not chosen:
+            count = max(count, 1)
+        if count:
+            chosen.append(batch.first(count))
         if count < len(tokens):
             break
-        chosen.append(batch)
         left -= int(tokens[-1])
     return chosen

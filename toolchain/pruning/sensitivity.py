@@ -18,6 +18,7 @@ from toolchain.model.block import Block
 from toolchain.model.compact import ATTENTION, cut, expand, read_projection, unit_width
 from toolchain.pruning.allocate import Place, Pool
 from toolchain.pruning.flow import DENSE, PRUNED, advance_, pass_through_
+from toolchain.pruning.judge import judged_part
 from toolchain.pruning.step import NONE, as_stored, candidates, choose_units, collect_
 from toolchain.pruning.stream import Method
 from toolchain.pruning.workbench import Tensors, Workbench
@@ -73,7 +74,8 @@ class Sensitivity:
         bench = self._bench
         training = bench.samples.training[: self._samples]
         self._calibration = bench.batches(training, [DENSE, PRUNED], "sensitivity")
-        self._held_out = bench.batches(bench.samples.held_out, [DENSE], "sensitivity-held-out")
+        held_out = bench.batches(bench.samples.held_out, [DENSE], "sensitivity-held-out")
+        self._held_out = judged_part(held_out, bench.step_tokens)
         with bench.progress.task(description, bench.layer_count) as task:
             for index in range(bench.layer_count):
                 layer = bench.dense_layer(index)
