@@ -63,6 +63,8 @@ class Row:
     """For `toolchain.prune`, beside `COMMON`."""
     ours: bool = False
     """Whether this is what paredown proposes, rather than one of its parts or another's method."""
+    published: bool = False
+    """Whether this is how another's method is known, rather than a part of paredown."""
 
 
 def method(importance: str, recovery: str, **beside: Any) -> dict[str, Any]:
@@ -73,17 +75,23 @@ def method(importance: str, recovery: str, **beside: Any) -> dict[str, Any]:
 FLAP = {"layout": "adaptive", "allocation": "global", "protect": 1.0}
 
 ROWS = (
-    Row("magnitude", "magnitude, no recovery", method("magnitude", "none")),
-    Row("wanda-sp", "Wanda-sp (`wanda`, no recovery)", method("wanda", "none")),
-    Row("llm-pruner", "LLM-Pruner style (`taylor`, no recovery)", method("taylor", "none")),
+    Row("magnitude", "magnitude, no recovery", method("magnitude", "none"), published=True),
+    Row("wanda-sp", "Wanda-sp (`wanda`, no recovery)", method("wanda", "none"), published=True),
+    Row(
+        "llm-pruner",
+        "LLM-Pruner style (`taylor`, no recovery)",
+        method("taylor", "none"),
+        published=True,
+    ),
     Row("fluctuation-bias", "`fluctuation`, `bias`", method("fluctuation", "bias")),
     Row(
         "flap",
         "FLAP style (`fluctuation`, `bias`, one threshold for all layers)",
         method("fluctuation", "bias", **FLAP),
+        published=True,
     ),
-    Row("shortgpt", "ShortGPT style (whole layers)"),
-    Row("slicegpt", "SliceGPT style (rotate and delete)"),
+    Row("shortgpt", "ShortGPT style (whole layers)", published=True),
+    Row("slicegpt", "SliceGPT style (rotate and delete)", published=True),
     Row("mask-tuning", "`condition_mask`, `mask_tuning`", method("condition_mask", "mask_tuning")),
     Row(
         "wanda-joint",

@@ -24,6 +24,8 @@ class Row(Protocol):
     def label(self) -> str: ...
     @property
     def ours(self) -> bool: ...
+    @property
+    def published(self) -> bool: ...
 
 
 Groups = dict[tuple[str, float, str], list[Record]]
@@ -148,8 +150,15 @@ def _line(
     return f"| {' | '.join(cells)} | {mean(group, 'prune_s'):.0f} |"
 
 
-def least_kl(groups: Groups, row: Row, others: Sequence[Row]) -> str:
-    """In how many cells `row` has the least KL, and what was better elsewhere."""
+def least_kl(groups: Groups, row: Row, others: Sequence[Row], kind: str) -> str:
+    """In how many cells `row` has the least KL, and what was better elsewhere.
+
+    Args:
+        groups: all cells.
+        row: whose claim it is.
+        others: the rows that it is held against.
+        kind: what these are, in the plural.
+    """
     cells = [cell for cell in cells_of(groups) if (*cell, row.name) in groups]
     lost = []
     for model, ratio in cells:
@@ -163,10 +172,10 @@ def least_kl(groups: Groups, row: Row, others: Sequence[Row]) -> str:
         best = min(ahead, key=lambda name: ahead[name][0] - ahead[name][1], default=row.name)
         if ahead and ahead[best][0] < ahead[best][1]:
             theirs, ours = ahead[best]
-            lost.append(f"{model} at {ratio:.0%} (`{best}` {theirs:.3f}, {ours:.3f})")
+            lost.append(f"{model} at {ratio:.0%} (`{best}` {theirs:.2g}, {ours:.2g})")
     text = (
         f"`{row.name}` has the least KL in {len(cells) - len(lost)} of {len(cells)} cells "
-        f"(a model at a ratio) against {len(others)} other rows"
+        f"(a model at a ratio) against {len(others)} {kind}"
     )
     return f"{text}; not in {'; '.join(lost)}." if lost else f"{text}."
 
@@ -226,13 +235,18 @@ def page(records: Sequence[Record], rows: Sequence[Row], missing: Mapping[str, s
     groups = grouped(records)
     ours = [row for row in rows if row.ours]
     others = [row for row in rows if not row.ours]
+    published = [row for row in others if row.published]
+    kinds = {"published methods": published, "rows, paredown's own parts included": others}
     lines = ["# Pruning methods", "", *_explanation(records), ""]
     for row in ours:
         if any(row.name == name for _, _, name in groups):
-            lines.append(f"- {least_kl(groups, row, others)}")
+            for kind, against in kinds.items():
+                lines.append(f"- {least_kl(groups, row, against, kind)}")
     lines += [f"- not measured: `{name}` ({why})" for name, why in missing.items()]
+    seeds = {record["seed"] for record in records}
     for row in ours:
-        lines += zero_shot(groups, row, others)
+        if {record["seed"] for record in records if record["row"] == row.name} == seeds:
+            lines += zero_shot(groups, row, others)
     for model, ratio in cells_of(groups):
         lines += ["", f"## {NAMES[model]}, {ratio:.0%}", "", *table(groups, model, ratio, rows)]
     setups = sorted({f"{record['machine']}; {record['versions']}" for record in records})
@@ -250,6 +264,7 @@ def _explanation(records: Sequence[Record]) -> list[str]:
         "documents, read only after pruning; every model is measured in float32 from the saved "
         "checkpoint (ShortGPT and SliceGPT style: in memory). Mean [lowest, highest] of "
         f"{len(seeds)} calibration draws (seeds {', '.join(map(str, seeds))}). Zero-shot: each "
-        "draw answers another third of a task's items. Best in bold; a dash: not run yet. Times "
-        "are of a machine with other work on it.",
+        "draw answers another third of a task's items. Best in bold; a dash: not run, or refused "
+        "(a Llama with biases needs heads that divide its hidden size). Times are of a machine "
+        "with other work on it.",
     ]

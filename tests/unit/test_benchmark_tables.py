@@ -61,6 +61,13 @@ def test_the_page_averages_seeds_and_marks_the_best() -> None:
     assert text.count("**0.") == 1
 
 
+def test_published_methods_are_counted_for_themselves() -> None:
+    rows = (Row("plain", "plain", published=True), *ROWS[1:])
+    text = pruning_page.page([cell("plain", 0.5), cell("strong", 0.3), cell("ours", 0.4)], rows, {})
+    assert "least KL in 1 of 1 cells (a model at a ratio) against 1 published methods." in text
+    assert "least KL in 0 of 1 cells (a model at a ratio) against 2 rows" in text
+
+
 def test_a_row_without_cells_is_a_line_of_dashes_with_its_reason() -> None:
     text = pruning_page.page([cell("plain", 0.5)], ROWS, {"ours": "no such setting"})
     assert "- not measured: `ours` (no such setting)" in text
@@ -71,9 +78,9 @@ def test_a_row_without_cells_is_a_line_of_dashes_with_its_reason() -> None:
 @pytest.mark.parametrize(("ours", "won"), [(0.2, 1), (0.3, 1), (0.4, 0)])
 def test_the_claim_of_the_least_kl_is_counted(ours: float, won: int) -> None:
     groups = pruning_page.grouped([cell("plain", 0.5), cell("strong", 0.3), cell("ours", ours)])
-    claim = pruning_page.least_kl(groups, OURS, ROWS[:2])
+    claim = pruning_page.least_kl(groups, OURS, ROWS[:2], "other rows")
     assert f"the least KL in {won} of 1 cells" in claim
-    assert ("stories3M at 20% (`strong` 0.300, 0.400)" in claim) is (won == 0)
+    assert ("stories3M at 20% (`strong` 0.3, 0.4)" in claim) is (won == 0)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +103,10 @@ def test_rows_are_compared_on_the_draws_that_both_have() -> None:
     """A third of a task's items may be easier than another."""
     ours = [cell("ours", 0.4, ending=0.9), cell("ours", 0.8, 1, ending=0.5)]
     groups = pruning_page.grouped([*ours, cell("plain", 0.5, ending=0.8)])
-    assert "the least KL in 1 of 1" in pruning_page.least_kl(groups, OURS, ROWS[:1])
+    assert "the least KL in 1 of 1" in pruning_page.least_kl(groups, OURS, ROWS[:1], "rows")
     assert "| plain | 1 | +10.0 ± 5.0 |" in pruning_page.zero_shot(groups, OURS, ROWS[:1])[-1]
     elsewhere = pruning_page.grouped([*ours, cell("plain", 0.1, 2)])
-    assert "the least KL in 1 of 1" in pruning_page.least_kl(elsewhere, OURS, ROWS[:1])
+    assert "the least KL in 1 of 1" in pruning_page.least_kl(elsewhere, OURS, ROWS[:1], "rows")
     assert pruning_page.zero_shot(elsewhere, OURS, ROWS[:1]) == []
 
 
