@@ -237,7 +237,8 @@ def page(records: Sequence[Record], rows: Sequence[Row]) -> str:
         "really there; *loads plainly*: transformers loads the saved folder without custom code. "
         "*prune s* is the work, *wall s* and memory are the whole process, imports included "
         "(*peak* is the kernel's high-water mark, *imported* what the libraries took before). "
-        "Mean [lowest, highest] of the calibration draws; best in bold.",
+        "Mean [lowest, highest] of the calibration draws, of which some rows lack one; best in "
+        "bold.",
     ]
     lines += ["", *(f"- {least(groups, model, ratio, rows)}" for model, ratio in cells)]
     labels = {row.name: f"{row.package}: {row.label}" for row in rows}
@@ -257,12 +258,10 @@ def least(
     ratio: float,
     rows: Sequence[Row],
 ) -> str:
-    """The best row of paredown and of the others in one cell."""
-    found = [
-        (mean(groups[model, ratio, row.name], "kl"), row)
-        for row in rows
-        if (model, ratio, row.name) in groups
-    ]
+    """The best row of paredown and of the others in one cell, of those with all of its draws."""
+    here = [(row, groups[key]) for row in rows if (key := (model, ratio, row.name)) in groups]
+    draws = max((len(group) for _, group in here), default=0)
+    found = [(mean(group, "kl"), row) for row, group in here if len(group) == draws]
     best = {
         ours: min(rivals, key=lambda pair: pair[0])
         for ours in (True, False)

@@ -159,6 +159,10 @@ def test_the_page_of_peers_names_what_did_not_run() -> None:
     text = peers.page(records, peers.ROWS)
     assert "0.200, best of the others" in text
     assert "0.400 (2.00 times)" in text
+    again = [{**record, "seed": 1} for record in records[:2]]
+    lucky = {**records[0], "row": peers.ROWS[1].name, "kl": 0.1}
+    assert peers.ROWS[1].package == ours.package
+    assert "(2.00 times)" in peers.page([*records, *again, lucky], peers.ROWS)
     assert f"does not run here: {broken.package}: {broken.label} (`KeyError: 'mode'`)" in text
 
 
