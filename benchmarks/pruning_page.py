@@ -182,14 +182,12 @@ def least_kl(groups: Groups, row: Row, others: Sequence[Row], kind: str) -> str:
 
 def differences(groups: Groups, row: Row, other: Row) -> list[Difference]:
     """`row` less `other` in every cell and task that both have a draw of."""
-    return [
-        found
-        for model, ratio in cells_of(groups)
-        for task in tasks_of(groups, model)
-        if (ours := groups.get((model, ratio, row.name)))
-        and (theirs := groups.get((model, ratio, other.name)))
-        and (found := difference(f"{model} {task}, {ratio:.0%}", ours, theirs, task))
-    ]
+    found = []
+    for model, ratio in cells_of(groups):
+        ours, theirs = (groups.get((model, ratio, one.name), []) for one in (row, other))
+        for task in tasks_of(groups, model):
+            found.append(difference(f"{model} {task}, {ratio:.0%}", ours, theirs, task))
+    return [one for one in found if one is not None]
 
 
 def zero_shot(groups: Groups, row: Row, others: Sequence[Row]) -> list[str]:

@@ -28,14 +28,14 @@ KEPT_LAYERS_BYTES = 1 << 28
 AFFORDABLE = {"cpu": 2e14, "mps": 2e15, "cuda": 2e16}
 """Floating-point operations for all drafts, again for joint tuning, and again for judging every
 step: some tens of minutes."""
+CANDIDATES = 4
+"""What a step chooses from: three targets of least squares, and no recovery."""
 FEWEST_STEP_TOKENS = 256
 """Fewer held-out tokens would leave the choice of a step to chance."""
 
 _FORWARDS_OF_A_DRAFT = 3
 """Statistics of the dense model, statistics of the pruned one and its way on."""
 _STEPS_OF_A_LAYER = 2
-_CANDIDATES = 4
-"""What a step chooses from: three targets of least squares, and no recovery."""
 _FORWARDS_OF_A_PASS = 5
 """Forward, forward again with a graph, and a backward pass of about twice that; and the guard."""
 
@@ -88,5 +88,5 @@ def step_tokens(spec: ModelSpec, device: str) -> int:
     layers = len(spec.layers)
     # A step sees half of the layers on average.
     weights = spec.block_parameters * layers / 2 + layers * spec.vocab_size * spec.hidden_size
-    operations = _STEPS_OF_A_LAYER * _CANDIDATES * 2.0 * weights
+    operations = _STEPS_OF_A_LAYER * CANDIDATES * 2.0 * weights
     return min(max(int(AFFORDABLE[device] / operations), FEWEST_STEP_TOKENS), STEP_TOKENS)

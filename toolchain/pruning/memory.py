@@ -12,7 +12,7 @@ from toolchain.model.sizes import (
 )
 from toolchain.model.spec import BYTES_PER_ELEMENT, ModelSpec
 from toolchain.pruning.budget import parse_size
-from toolchain.pruning.effort import BATCH_SEQUENCES, KEPT_LAYERS_BYTES, tunes_masks
+from toolchain.pruning.effort import BATCH_SEQUENCES, CANDIDATES, KEPT_LAYERS_BYTES, tunes_masks
 from toolchain.recipe import PruneSettings
 
 FLOAT_BYTES = 4
@@ -20,8 +20,6 @@ DOUBLE_BYTES = 8
 
 _ACTIVATIONS = 5
 """Inner activations of one batch: gate, its activation, up, their product, and the real tokens'."""
-_TARGETS = 3
-"""Targets that least squares is tried with; no recovery is one candidate more."""
 _GRAPH_STATES = 12
 """Vectors of the residual stream's width that the graph of a layer and its gradients hold."""
 _GRAPH_ACTIVATIONS = 6
@@ -84,13 +82,13 @@ def _solving(
     rows = kept * spec.hidden_size
     # Two targets and the kept weights in float32, all candidates as stored. XᵀX goes when it has
     # become a factor, and what the targets were made of has gone before.
-    targets = 3 * FLOAT_BYTES * rows + (_TARGETS + 1) * stored * rows
+    targets = 3 * FLOAT_BYTES * rows + CANDIDATES * stored * rows
     factor = DOUBLE_BYTES * kept * kept - 2 * weight
     return scoring, int(targets + panels + max(factor, 2 * panels))
 
 
 def _judging(spec: ModelSpec) -> int:
-    candidates = (_TARGETS + 1) * FLOAT_BYTES * STEP_TOKENS * spec.hidden_size
+    candidates = CANDIDATES * FLOAT_BYTES * STEP_TOKENS * spec.hidden_size
     return candidates + 4 * FLOAT_BYTES * CHUNK_LOGITS
 
 
